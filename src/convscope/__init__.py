@@ -1,0 +1,63 @@
+"""convscope: a microscope for convolutional networks.
+
+>>> import convscope
+>>> network = convscope.load("digits:lenet5")
+>>> atlas = convscope.scan(network, convscope.open_images("digits:test"), "atlas")
+>>> atlas["c3:7"].top[0]
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convscope.atlas import Atlas
+    from convscope.errors import ConvscopeError
+    from convscope.images import Arrays, ImageSet, open_images
+    from convscope.network import Network, load, wrap
+    from convscope.preprocess import Preprocess
+    from convscope.report import write_report
+    from convscope.scanner import scan
+
+__version__ = "0.1.0"
+
+# Public names and where they are; imported when first used, so that ``import convscope`` and the help of the command
+# line do not wait for torch.
+_HOMES = {
+    "Arrays": "images",
+    "Atlas": "atlas",
+    "ConvscopeError": "errors",
+    "ImageSet": "images",
+    "Network": "network",
+    "Preprocess": "preprocess",
+    "load": "network",
+    "open_images": "images",
+    "scan": "scanner",
+    "wrap": "network",
+    "write_report": "report",
+}
+
+__all__ = [
+    "Arrays",
+    "Atlas",
+    "ConvscopeError",
+    "ImageSet",
+    "Network",
+    "Preprocess",
+    "load",
+    "open_images",
+    "scan",
+    "wrap",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'convscope' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"convscope.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

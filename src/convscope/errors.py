@@ -1,0 +1,42 @@
+"""The errors of convscope: each message names the thing, the value that was wrong, and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConvscopeError(Exception):
+    """Base of every error that convscope raises for a user's input."""
+
+
+class AddressError(ConvscopeError):
+    """A layer, unit or neuron that is not there, or is written wrongly."""
+
+
+class NetworkError(ConvscopeError):
+    """A network that cannot be loaded or run: wrong file, wrong architecture, wrong preprocessing."""
+
+
+class ImagesError(ConvscopeError):
+    """A set of images that cannot be used at all: not there, empty, or every file unreadable."""
+
+
+class UnreadableImage(ConvscopeError):  # noqa: N818 — it is skipped and listed, not a failure of the run
+    """One image that cannot be read; a scan skips it, counts it and lists it."""
+
+
+class CaptureError(ConvscopeError):
+    """A forward pass that did not do what the recorded one did, so its values cannot be told apart."""
+
+
+class AtlasError(ConvscopeError):
+    """A folder that is not an atlas, is damaged, or belongs to another job."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A sentence fragment that offers the closest names: ``; did you mean 'a' or 'b'?``, or an empty string."""
+    matches = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    if not matches:
+        return ""
+    return "; did you mean " + " or ".join(repr(match) for match in matches) + "?"

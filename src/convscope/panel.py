@@ -1,0 +1,33 @@
+"""Charts and tables of a result, as data: what they consist of. How they look is decided in ``convscope.render``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """Names with a value each."""
+
+    title: str
+    rows: tuple[tuple[str, float | int | str], ...]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A histogram: heights (n,) over bins with n + 1 edges.
+
+    Args:
+        x, y: what the axes mean, with units.
+        note: what the reader must know, such as how it was sampled.
+    """
+
+    title: str
+    edges: tuple[float, ...]
+    heights: tuple[float, ...]
+    x: str
+    y: str
+    note: str = ""
+
+
+Panel = Table | Bars
