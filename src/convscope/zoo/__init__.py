@@ -1,0 +1,41 @@
+"""The networks of the field: one file a family, and the weights that come with convscope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from convscope.preprocess import Preprocess
+from convscope.zoo.lenet import lenet5
+from convscope.zoo.squeezenet import squeezenet1_0
+
+_IMAGENET = Preprocess(size=(224, 224), resize=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network without weights: how to build it, and the input it is made for."""
+
+    factory: Callable[[], nn.Module]
+    preprocess: Preprocess
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Weights that come with the package, and the architecture they belong to."""
+
+    arch: str
+    weights: Path
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "lenet5": Architecture(lenet5, Preprocess(size=(32, 32), channels="L")),
+    "squeezenet1_0": Architecture(squeezenet1_0, _IMAGENET),
+}
+
+EMBEDDED: dict[str, Embedded] = {
+    "digits:lenet5": Embedded("lenet5", Path(__file__).parent / "weights" / "digits-lenet5.safetensors"),
+}

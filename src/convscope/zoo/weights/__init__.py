@@ -1,0 +1,1 @@
+"""Weights that come with convscope, and beside each the recipe that made it."""

@@ -1,0 +1,97 @@
+"""Fixtures for all tests, and what happens where real data or a browser is missing.
+
+A test that is skipped looks like one that passes, and where nobody sees it that goes on for ever. So a skip names what
+is missing, and under ``CI=true`` it is a failure.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:  # importing torch takes seconds, and not every test needs it
+    from convscope.network import Network
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+BROWSERS = ("chromium", "chromium-browser")
+
+
+def missing(marker: str) -> str | None:
+    """What a test with this marker needs and is not here."""
+    if marker == "real":
+        return None if SHARED.is_dir() else f"the real weights and images: the folder {SHARED}"
+    if importlib.util.find_spec("playwright") is None:
+        return "the package playwright"
+    return None if any(map(shutil.which, BROWSERS)) else f"the program {' or '.join(BROWSERS)}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in ("real", "browser"):
+        what = missing(marker) if item.get_closest_marker(marker) else None
+        if what and os.environ.get("CI") == "true":
+            pytest.fail(f"missing, and CI must not skip: {what}", pytrace=False)
+        if what:
+            pytest.skip(f"missing: {what}")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real weights and images; only for tests with the marker `real`."""
+    return SHARED
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Five PNG files of (10, 12) px in the class subfolders cat (3) and dog (2); image i is all of the grey 40·i."""
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path / "photos"
+    for i, name in enumerate(["cat/a.png", "cat/b.png", "cat/c.png", "dog/a.png", "dog/b.png"]):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((10, 12, 3), 40 * i, np.uint8)).save(path)
+    return root
+
+
+@pytest.fixture
+def tiny_network() -> Network:
+    """Two classes, cat and dog, from RGB pictures of 8×8 px; the weights are random and always the same."""
+    import torch
+    from torch import nn
+
+    import convscope
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    return convscope.wrap(module.eval(), preprocess={"size": [8, 8]}, classes=["cat", "dog"], name="tiny")
+
+
+_kept: list[Any] = []  # operator schemas live as long as the library object that defined them
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> Any:
+    """The oracle. PyPI's does not load its compiled part with the CPU's torch, and then it misses two schemas."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("missing: the package torchvision, an oracle")
+    import torch
+
+    if not hasattr(torch.ops.torchvision, "nms"):
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _kept.append(library)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torchvision
+        import torchvision.models
+        import torchvision.transforms
+    return torchvision

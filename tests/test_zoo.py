@@ -1,0 +1,142 @@
+"""The networks that come by name: their sizes, their names for things, and what their weights achieve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from convscope import zoo
+from convscope.digits import read as read_digits
+from convscope.images import open_images
+from convscope.network import load
+from convscope.zoo.weights import digits_lenet5
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(tensor.numel() for tensor in module.parameters())
+
+
+def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def test_lenet5_has_its_published_size() -> None:
+    """Layer by layer: weights of every filter and a bias a filter."""
+    by_hand = (25 + 1) * 6 + (25 * 6 + 1) * 16 + (25 * 16 + 1) * 120 + (120 + 1) * 84 + (84 + 1) * 10
+    assert parameters(zoo.lenet5()) == by_hand == 61_706
+
+
+def test_squeezenet_has_its_published_size() -> None:
+    module = zoo.squeezenet1_0()
+    assert parameters(module) == 1_248_424
+    assert len(module.state_dict()) == 52
+
+
+@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
+def test_an_architecture_takes_the_input_that_it_says_and_other_classes_and_channels(name: str) -> None:
+    entry = zoo.ARCHITECTURES[name]
+    for module, planes, classes in [
+        (entry.factory(), entry.preprocess.planes, {"lenet5": 10, "squeezenet1_0": 1000}[name]),
+        (entry.factory(classes=7, channels=5), 5, 7),  # type: ignore[call-arg]
+    ]:
+        with torch.no_grad():
+            assert module(torch.zeros(2, planes, *entry.preprocess.size)).shape == (2, classes)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (227, 227), (97, 130), (107, 103)], ids=str)
+def test_squeezenet_is_torchvisions(torchvision: Any, size: tuple[int, int]) -> None:
+    """The odd sizes make every pool round up on some axis: at 224 and 227 px the last one has nothing to round."""
+    theirs, ours = torchvision.models.squeezenet1_0(weights=None).eval(), zoo.squeezenet1_0().eval()
+    assert list(shapes(ours).items()) == list(shapes(theirs).items())
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(images), theirs(images))
+
+
+@pytest.mark.real
+def test_squeezenet_has_the_names_of_the_real_weights(shared_data: Path) -> None:
+    with safe_open(shared_data / "weights" / "squeezenet1_0.safetensors", "pt") as file:
+        real = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 — not a dict
+    assert shapes(zoo.squeezenet1_0()) == real
+
+
+REAL_LOGITS = {  # ../shared/data/README.md
+    "images/ILSVRC2012_val_00000363.jpg": {133: 27.8045, 142: 17.2732, 8: 16.2942},
+    "images/ILSVRC2012_val_00000580.jpg": {454: 17.9201, 509: 16.4749, 886: 15.7346},
+    "images/ILSVRC2012_val_00001699.jpg": {547: 35.9009, 705: 32.5831, 829: 26.7131},
+}
+
+
+@pytest.mark.real
+def test_squeezenet_gives_its_known_logits(shared_data: Path) -> None:
+    """A wrong normalisation hardly changes the accuracy; only logits show it."""
+    network = load(shared_data / "weights" / "squeezenet1_0.safetensors", arch="squeezenet1_0")
+    assert network.classes is not None
+    assert network.classes[133] == "bittern"
+    assert network.synonyms is not None
+    assert network.synonyms["n02011460"] == 133
+    images = open_images(shared_data / "imagenet_val227")
+    assert list(images.names[:3]) == list(REAL_LOGITS)
+    batch = torch.stack([network.preprocess(images.read(i)) for i in range(3)])
+    with torch.no_grad():
+        scores = network.module(batch)
+    for row, expected in zip(scores, REAL_LOGITS.values(), strict=True):
+        top = row.topk(3)
+        assert top.indices.tolist() == list(expected)
+        np.testing.assert_allclose(top.values, list(expected.values()), atol=1e-3, rtol=0)
+
+
+# --- the embedded network --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", zoo.EMBEDDED)
+def test_embedded_weights_are_whole(name: str) -> None:
+    entry = zoo.EMBEDDED[name]
+    assert entry.arch in zoo.ARCHITECTURES
+    network = load(name)
+    assert all(torch.isfinite(tensor).all() for tensor in network.module.parameters())
+    assert network.classes is not None
+
+
+def test_digits_lenet5_reads_the_digits_it_has_never_seen() -> None:
+    network, images = load("digits:lenet5"), open_images("digits:test")
+    truth, remark = images.class_indices(network, 10)
+    assert remark is None
+    right = 0
+    with torch.no_grad():
+        for i in range(len(images)):
+            scores = network.module(network.preprocess(images.read(i))[None])
+            right += int(scores.argmax()) == truth[i]
+    assert right / len(images) >= 0.98
+
+
+def test_the_recipe_is_that_of_the_weights() -> None:
+    """What the recipe would write beside the weights is what lies there, and it counts as the plain loop does."""
+    card = json.loads(zoo.EMBEDDED["digits:lenet5"].weights.with_suffix(".json").read_text())
+    network = load("digits:lenet5")
+    assert network.preprocess == digits_lenet5.PREPROCESS
+    assert card["classes"] == [str(digit) for digit in range(10)]
+    right, count = digits_lenet5.accuracy(network.module, "test")
+    assert count == len(read_digits("test")[0])
+    assert right / count >= 0.98
+    right, count = digits_lenet5.accuracy(network.module, "train")
+    assert right / count >= 0.99
+
+
+@pytest.mark.slow
+def test_the_recipe_trains_to_the_promised_accuracy() -> None:
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            right, count = digits_lenet5.accuracy(digits_lenet5.train(), "test")
+    finally:
+        torch.set_num_threads(threads)
+    assert right / count >= 0.98
