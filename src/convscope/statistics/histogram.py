@@ -1,0 +1,132 @@
+"""A histogram of every unit's response, in bins that follow the bits of a float, and quantiles from it.
+
+The bins are the top bits of a float32: sign, exponent, and the first bits of the mantissa. They keep the order of the
+numbers, have the same relative width everywhere (16 to an octave, at most 6 % each), and are counted in integers, so
+that merging is exact and the order does not matter. A plain scan counts a sample of the positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convscope.panel import Bars, Panel
+from convscope.statistics.base import Accumulator, Activations, Statistic
+
+LOWEST, HIGHEST = -18, 13  # exponents: magnitudes below 2^-18 count as zero, those from 2^13 on fall into the last bin
+
+
+@dataclass(frozen=True)
+class Histogram(Statistic):
+    """Counts of the response in bins of equal relative width.
+
+    Args:
+        bits: of the mantissa; 2^bits bins an octave.
+        positions: of each map that are counted, drawn by a hash of image and layer; all where a map has fewer.
+    """
+
+    name: ClassVar[str] = "histogram"
+    bits: int = 4
+    positions: int = 16
+
+    @property
+    def magnitudes(self) -> int:
+        """Bins of either sign."""
+        return (HIGHEST - LOWEST) << self.bits
+
+    def start(self, units: int, places: tuple[int, ...], device: torch.device) -> HistogramAccumulator:
+        """See `Statistic.start`."""
+        return HistogramAccumulator(self, units, device)
+
+    def bins(self, values: Tensor) -> Tensor:
+        """The bin of each float32 value: 0 the most negative, `magnitudes` zero, 2·magnitudes the largest."""
+        shift = 23 - self.bits
+        base = ((127 + LOWEST) << self.bits) - 1
+        magnitude = ((values.view(torch.int32) & 0x7FFF_FFFF) >> shift).sub_(base).clamp_(0, self.magnitudes)
+        return torch.where(values < 0, -magnitude, magnitude).add_(self.magnitudes)
+
+    def edges(self) -> NDArray[np.float64]:
+        """(bins + 1,) bounds of the bins; the outermost are where clamping sets in."""
+        steps = np.arange((HIGHEST - LOWEST) << self.bits)
+        positive = 2.0 ** (LOWEST + (steps >> self.bits)) * (1 + (steps % (1 << self.bits)) / (1 << self.bits))
+        positive = np.append(positive, 2.0**HIGHEST)
+        return np.concatenate([-positive[::-1], positive])
+
+    def quantile(self, counts: NDArray[np.int64], q: float) -> float:
+        """The value below which a share `q` of the counted values lies, linear inside a bin; NaN without counts."""
+        if not 0 <= q <= 1:
+            raise ValueError(f"q is {q}; expected a share from 0 to 1")
+        total = counts.sum()
+        if total == 0:
+            return float("nan")
+        below = np.cumsum(counts)
+        first, last = np.flatnonzero(counts)[[0, -1]]  # empty bins outside hold no quantile, also not those of 0 and 1
+        i = int(np.searchsorted(below, q * total, side="left").clip(first, last))
+        inside = (q * total - (below[i] - counts[i])) / max(1, counts[i])
+        edges = self.edges()
+        if i == self.magnitudes:  # the bin of zero holds zeros far more often than anything else
+            return 0.0
+        return float(edges[i] + inside * (edges[i + 1] - edges[i]))
+
+    def panels(self, state: Mapping[str, Any], unit: int) -> list[Panel]:
+        """Bars of the counts, in 48 even bins between the smallest and the largest value."""
+        counts = np.asarray(state["counts"][unit])
+        edges, heights = _evenly(self.edges(), counts, self.magnitudes)
+        where = f"{self.positions} positions of each image, drawn by a hash (all, where a map has fewer)"
+        return [Bars("Distribution of the response", tuple(edges), tuple(heights), "response", "values", where)]
+
+
+def _evenly(
+    edges: NDArray[np.float64], counts: NDArray[np.int64], zero: int, bins: int = 48
+) -> tuple[list[float], list[float]]:
+    """Counts in bins of equal width, each fine bin shared out among the coarse ones that it overlaps."""
+    used = np.flatnonzero(counts)
+    if not len(used):
+        return [0.0, 1.0], [0.0]
+    low, high = edges[used[0]], edges[used[-1] + 1]
+    if used[0] == zero:
+        low = 0.0
+    if used[-1] == zero:
+        high = 0.0
+    if high <= low:
+        high = low + 1.0
+    even = np.linspace(low, high, bins + 1)
+    cumulative = np.interp(even, edges, np.concatenate([[0], np.cumsum(counts)]))
+    cumulative[0], cumulative[-1] = 0, counts.sum()
+    # Six digits tell the edges apart: the range of even a single bin is 1/32 of its numbers.
+    return [float(f"{x:.6g}") for x in even], [round(float(x), 2) for x in np.diff(cumulative)]
+
+
+class HistogramAccumulator(Accumulator):
+    """Counts (units, bins)."""
+
+    def __init__(self, config: Histogram, units: int, device: torch.device) -> None:
+        self.config = config
+        self.counts = torch.zeros(units, 2 * config.magnitudes + 1, dtype=torch.int64, device=device)
+
+    def update(self, activations: Activations) -> None:
+        """See `Accumulator.update`."""
+        values = activations.sample(self.config.positions).reshape(-1, self.counts.shape[0])
+        bins = self.config.bins(values.contiguous()).long()
+        bins += torch.arange(len(self.counts), device=bins.device) * self.counts.shape[1]
+        valid = ~torch.isnan(values)
+        self.counts.view(-1).scatter_add_(0, bins[valid], torch.ones_like(bins[valid]))
+
+    def merge(self, other: Accumulator) -> None:
+        """See `Accumulator.merge`."""
+        assert isinstance(other, HistogramAccumulator)
+        self.counts += other.counts
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Accumulator.state`."""
+        return {"counts": self.counts.to("cpu", copy=True)}  # a copy: the next batch is counted in place
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """See `Accumulator.restore`."""
+        self.counts = state["counts"].to(self.counts.device, copy=True)
