@@ -1,0 +1,10 @@
+"""The scan: one pass over the images, every statistic of every unit of every layer at once, and an atlas in the end.
+
+``plan`` says what is computed and how it is cut into shards, ``batches`` reads images ahead, ``run`` computes and folds
+the shards, ``tally`` counts what is right, ``manifest`` writes ``run.json``.
+"""
+
+from convscope.scanner.plan import select
+from convscope.scanner.run import Progress, scan
+
+__all__ = ["Progress", "scan", "select"]

@@ -1,0 +1,232 @@
+"""The scan: one pass over the images, every statistic of every unit of every layer at once, and an atlas in the end.
+
+>>> atlas = convscope.scan(network, images, "atlas")
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from convscope import capture, shards, sprites
+from convscope.atlas import STATISTICS, Atlas
+from convscope.errors import AtlasError, ImagesError
+from convscope.graph import LayerNode
+from convscope.images import ImageSet
+from convscope.network import Network
+from convscope.scanner import manifest
+from convscope.scanner.batches import Batch, batches
+from convscope.scanner.plan import At, Plan, channels_last
+from convscope.scanner.tally import Tally
+from convscope.shards import ShardState, ShardStore
+from convscope.statistics import Accumulator, Activations
+
+Accumulators = Mapping[tuple[str, str], Accumulator]  # by layer and statistic
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a scan says about itself while it runs: `done` of `total` images in this phase."""
+
+    phase: str
+    done: int
+    total: int
+
+
+Report = Callable[[Progress], None]
+
+
+def scan(
+    network: Network,
+    images: ImageSet,
+    path: str | Path,
+    *,
+    layers: Sequence[str] | None = None,
+    at: At = "response",
+    limit: int | None = None,
+    batch_size: int = 32,
+    progress: Report = lambda progress: None,
+) -> Atlas:
+    """Scan `images` with `network` into an atlas at `path`; a scan that was interrupted goes on where it was.
+
+    Args:
+        layers: names of layers, of modules (all layers inside), or patterns such as ``features.*.squeeze``; default
+            all convolution and linear layers.
+        at: read units at their "response" (after batch norm and rectifier) or at the raw "output" [METHODS 0.3].
+        limit: use so many images, evenly spaced over the set.
+        batch_size: images in one forward pass.
+        progress: called after every batch.
+
+    Raises:
+        AddressError: `layers` names something that is not there.
+        AtlasError: there is something else at `path`, or an unfinished scan of another job.
+        ImagesError: no image could be read.
+        NetworkError: the network does not run on such images, or has no layers.
+    """
+    path = Path(path)
+    plan = Plan.make(network, images, layers=layers, at=at, limit=limit, batch_size=batch_size)
+    if path.exists() and not _is_empty(path):
+        return _finished(path, plan)
+    if path.resolve() == Path.cwd():
+        raise AtlasError(f"{path}: an atlas cannot replace the folder in which the command runs; give it a name")
+    store = ShardStore(path, plan.job, plan.keys)
+    with store.opened():
+        if not _is_complete(store.folder, plan):
+            _compute(plan, store, progress)
+        store.clear()
+        store.folder.rename(store.target)
+    return Atlas.open(path)
+
+
+def _compute(plan: Plan, store: ShardStore, progress: Report) -> None:
+    """Everything that is still missing in the folder."""
+    if store.done < len(plan.keys):  # what else is there is of images that have changed since
+        sprites.clear(store.folder)
+        (store.folder / "run.json").unlink(missing_ok=True)
+    for index in store.missing():
+        store.add(index, _shard(plan, index, progress))
+        store.fold(lambda first, second: _merge(plan, first, second))
+    store.fold(lambda first, second: _merge(plan, first, second))
+    assert store.state is not None
+    _finish(plan, store.folder, store.state, progress)
+
+
+def _is_complete(folder: Path, plan: Plan) -> bool:
+    """Whether an earlier scan ended after ``run.json``, the last file, was written."""
+    path = folder / "run.json"
+    if not path.exists():
+        return False
+    run = json.loads(path.read_bytes())
+    return manifest.same_job(run, plan) and run["images"]["signature"] == manifest.signature(plan)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _finished(path: Path, plan: Plan) -> Atlas:
+    """The atlas at `path`, if it is that of this job."""
+    there = Atlas.open(path)
+    if not manifest.same_job(there.run, plan):
+        raise AtlasError(f"{path}: there is an atlas of another job already; give another place, or delete it")
+    if there.run["images"]["signature"] != manifest.signature(plan):
+        raise AtlasError(
+            f"{path}: there is an atlas of this job, whose images have changed since; give another place, or delete it"
+        )
+    return there
+
+
+def _accumulators(plan: Plan) -> Accumulators:
+    device = plan.network.device
+    return {
+        (str(layer.address), name): statistic.start(layer.units, layer.shape[1:], device)
+        for layer in plan.layers
+        for name, statistic in plan.statistics.items()
+    }
+
+
+def _shard(plan: Plan, index: int, progress: Report) -> ShardState:
+    """Compute one shard from nothing."""
+    accumulators, tally = _accumulators(plan), Tally()
+    done = plan.start(index)
+    for batch in batches(plan.images, plan.network.preprocess, plan.shard(index), plan.batch_size):
+        tally.skip(batch.skipped)
+        if len(batch.ids):
+            _feed(plan, batch, accumulators, tally)
+        done += len(batch.ids) + len(batch.skipped)
+        progress(Progress("scanning", done, len(plan.ids)))
+    return _to_state(accumulators, tally)
+
+
+def _feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) -> None:
+    """One forward pass, consumed by every statistic of every layer."""
+    taps: dict[int, list[capture.Tap]] = {}
+    for layer in plan.layers:
+        taps.setdefault(layer.value(plan.at), []).append(_tap(plan, layer, batch, accumulators))
+    inputs = channels_last(batch.inputs.to(plan.network.device))
+    with torch.no_grad():
+        result = capture.run(
+            plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()}
+        )
+        tally.count(result, batch.inputs, plan.truth[batch.ids])
+
+
+def _tap(plan: Plan, layer: LayerNode, batch: Batch, accumulators: Accumulators) -> capture.Tap:
+    name = str(layer.address)
+
+    def consume(values: Tensor) -> None:
+        activations = Activations(values, layer.channel, batch.ids, name)
+        for statistic in plan.statistics:
+            accumulators[name, statistic].update(activations)
+
+    return consume
+
+
+def _all(taps: Sequence[capture.Tap]) -> capture.Tap:
+    """One tap that calls several; layers can share a value when one is a view of the other."""
+
+    def consume(values: Tensor) -> None:
+        for tap in taps:
+            tap(values)
+
+    return consume
+
+
+def _merge(plan: Plan, first: ShardState | None, second: ShardState) -> ShardState:
+    """Fold a shard into what came before it."""
+    if first is None:
+        return second
+    accumulators, others = _accumulators(plan), _accumulators(plan)
+    for (layer, name), accumulator in accumulators.items():
+        accumulator.restore(_part(first, layer, name))
+        others[layer, name].restore(_part(second, layer, name))
+        accumulator.merge(others[layer, name])
+    tallies = [Tally.from_json(state.meta["tally"]) for state in (first, second)]
+    return _to_state(accumulators, tallies[0].merge(tallies[1]))
+
+
+def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> None:
+    """Write pictures and ``run.json``; the folder then is an atlas but for its name."""
+    tally = Tally.from_json(state.meta["tally"])
+    if not tally.read:
+        reasons = "; ".join(f"{skip['name']}: {skip['reason']}" for skip in tally.skipped[:3])
+        raise ImagesError(f"{plan.images.spec}: none of {len(tally.skipped)} images could be read ({reasons})")
+    shards.write(folder / STATISTICS, save(state.tensors))
+    ranks = int(plan.job["statistics"]["topk"]["maps"])
+    likes = [
+        sprites.likes_of(plan.slug(layer), plan.grid(layer), _part(state, str(layer.address), "topk"), ranks)
+        for layer in plan.layers
+    ]
+    total = len({int(image) for like in likes for image in like.ids.ravel()} - {sprites.NOBODY})
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(Progress("pictures", done, total))
+
+    pictures, strips = sprites.write_pictures(folder, plan.images, plan.network.preprocess, likes, advance)
+    run = manifest.describe(plan, state, pictures, strips)
+    sprites.clear_tiles(folder)
+    run["files"] = manifest.files(folder)
+    shards.write(folder / "run.json", json.dumps(run, indent=1).encode())
+
+
+def _to_state(accumulators: Accumulators, tally: Tally) -> ShardState:
+    tensors = {
+        f"{layer}|{name}|{array}": tensor.contiguous()
+        for (layer, name), accumulator in accumulators.items()
+        for array, tensor in accumulator.state().items()
+    }
+    return ShardState(tensors, {"tally": tally.to_json()})
+
+
+def _part(state: ShardState, layer: str, statistic: str) -> dict[str, Tensor]:
+    prefix = f"{layer}|{statistic}|"
+    return {name.removeprefix(prefix): tensor for name, tensor in state.tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,187 @@
+"""What a scan leaves on disk while it runs, so that a kill loses at most the shard in work.
+
+A scan is cut into shards of consecutive images. The state of a finished shard is written to a file of its own and then
+folded, in the order of the shards, into the state of all before it; so the bytes on disk do not depend on who computed
+which shard when, and the disk holds one state and what is still ahead of its turn. The folder is named after the atlas
+with ``.partial`` behind, and becomes the atlas in the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from convscope.errors import AtlasError
+
+
+@dataclass(frozen=True)
+class ShardState:
+    """Tensors and plain values of one shard, or of several folded ones."""
+
+    tensors: dict[str, Tensor]
+    meta: dict[str, Any]
+
+    def to_bytes(self) -> bytes:
+        """As safetensors; one metadata key, because the order of several is not fixed."""
+        return save(self.tensors, {"meta": json.dumps(self.meta, sort_keys=True)})
+
+    @classmethod
+    def read(cls, path: Path) -> ShardState:
+        """The inverse of `to_bytes`."""
+        try:
+            data = path.read_bytes()
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            return cls(load(data), json.loads(header["__metadata__"]["meta"]))
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise AtlasError(f"{path}: damaged ({error}); delete the folder and scan again") from error
+
+
+class ShardStore:
+    """The unfinished folder of one job.
+
+    Args:
+        target: where the atlas will be.
+        job: everything that determines the result, as plain values.
+        keys: a name for each shard, made from the job and its images.
+    """
+
+    def __init__(self, target: Path, job: Mapping[str, Any], keys: Sequence[str]) -> None:
+        self.target = target.resolve()  # also "." has a name then, and a link to an empty folder is followed
+        self.folder = self.target.with_name(self.target.name + ".partial")
+        self.keys = list(keys)
+        self._job = json.dumps(job, sort_keys=True, indent=1)
+        self._state: ShardState | None = None
+        self._done = 0
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[ShardStore]:
+        """The folder, made if need be, for this process alone.
+
+        Raises:
+            AtlasError: it belongs to another job, or another process is at work in it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            _lock(lock.fileno(), self.folder)
+            self._check_job()
+            self._resume()
+            yield self
+
+    def _check_job(self) -> None:
+        path = self.folder / "job.json"
+        if not path.exists():
+            write(path, self._job.encode())
+            return
+        try:
+            other = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise AtlasError(f"{path}: damaged ({error}); delete the folder and scan again") from error
+        own = json.loads(self._job)
+        differing = [
+            f"{key}: {other.get(key)!r} there, {own.get(key)!r} here"
+            for key in sorted(own.keys() | other.keys())
+            if own.get(key) != other.get(key)
+        ]
+        if differing:
+            raise AtlasError(
+                f"{self.folder}: an unfinished scan of another job ({_short('; '.join(differing))}). "
+                "Run that job to its end, delete the folder, or give another place for the atlas"
+            )
+
+    def _resume(self) -> None:
+        for stray in self.folder.rglob("*.tmp"):  # what a kill left half written
+            stray.unlink()
+        path = self._folded
+        if path.exists():
+            state = ShardState.read(path)
+            folded = state.meta["folded"]
+            if folded == self.keys[: len(folded)]:
+                self._state, self._done = state, len(folded)
+            else:  # an image has changed since: begin again
+                path.unlink()
+        for leftover in self.folder.glob("shard-*.safetensors"):
+            if leftover.stem.removeprefix("shard-") not in self.keys[self._done :]:
+                leftover.unlink()
+
+    @property
+    def _folded(self) -> Path:
+        return self.folder / "folded.safetensors"
+
+    def missing(self) -> list[int]:
+        """The shards that still have to be computed, in order."""
+        return [i for i in range(self._done, len(self.keys)) if not self._shard(i).exists()]
+
+    @property
+    def done(self) -> int:
+        """How many shards are folded."""
+        return self._done
+
+    @property
+    def state(self) -> ShardState | None:
+        """What is folded so far."""
+        return self._state
+
+    def add(self, index: int, state: ShardState) -> None:
+        """Keep what a shard gave."""
+        write(self._shard(index), state.to_bytes())
+
+    def fold(self, merge: Callable[[ShardState | None, ShardState], ShardState]) -> None:
+        """Fold in every shard whose turn has come."""
+        start = self._done
+        while self._done < len(self.keys) and self._shard(self._done).exists():
+            self._state = merge(self._state, ShardState.read(self._shard(self._done)))
+            self._done += 1
+        if self._state is not None and self._done > start:
+            self._state.meta["folded"] = self.keys[: self._done]
+            write(self._folded, self._state.to_bytes())
+            for i in range(start, self._done):
+                self._shard(i).unlink()
+
+    def _shard(self, index: int) -> Path:
+        return self.folder / f"shard-{self.keys[index]}.safetensors"
+
+    def clear(self) -> None:
+        """Remove what only the scan needed."""
+        for name in ("job.json", "folded.safetensors", "lock"):
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def key(*parts: object) -> str:
+    """A short hash of some plain values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows; there two scans into one place are not noticed
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise AtlasError(f"{folder}: another scan is at work in it; wait for its end, or give another place") from error
+
+
+def _short(text: str, limit: int = 300) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

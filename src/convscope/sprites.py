@@ -1,0 +1,254 @@
+"""The pictures of an atlas: the images that anybody likes, and for every unit a strip of the patches it likes best.
+
+Pictures lie in sheets, so that the number of files goes with the layers and not with the units. They are read again
+from the image set, each image once, and tiles wait on disk until their layer's sheets are written. A sheet that is
+there is not made again, so a kill loses at most one.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap, write_array_header_1_0
+from numpy.typing import NDArray
+from PIL import Image
+
+from convscope.errors import UnreadableImage
+from convscope.geometry import Box, Grid
+from convscope.images import ImageSet
+from convscope.preprocess import Preprocess
+from convscope.shards import write
+from convscope.statistics.topk import NOBODY
+
+__all__ = ["NOBODY", "TILE", "Likes", "clear", "clear_tiles", "likes_of", "write_pictures"]
+
+TILE = 64  # px, the longer side of a patch in a strip, at most
+_ROWS = 64  # units in one sheet of strips
+_SHEET = 2048  # px, the longer side of a sheet of pictures, about
+
+
+@dataclass(frozen=True, eq=False)
+class Likes:
+    """What the units of one layer like best.
+
+    Args:
+        slug: a name of the layer that can be part of a file's name.
+        ids, positions: (units, ranks), from the top-k statistic.
+    """
+
+    slug: str
+    grid: Grid
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+    def crop(self, position: int) -> Box:
+        """What to cut out for a position of the map."""
+        return self.grid.crop(*divmod(position, self.grid.cells[1]))
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """(height, width) of a patch in the strip, px: the field itself where it is small."""
+        box = self.crop((self.grid.cells[0] // 2) * self.grid.cells[1] + self.grid.cells[1] // 2)
+        shrink = min(1.0, TILE / max(box.height, box.width, 1))
+        return max(1, round(box.height * shrink)), max(1, round(box.width * shrink))
+
+
+def write_pictures(
+    folder: Path,
+    images: ImageSet,
+    preprocess: Preprocess,
+    likes: Sequence[Likes],
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write ``pictures/`` and ``strips/`` into `folder`; what goes into ``run.json`` about them comes back.
+
+    Of every picture: its sheet, and the pixel (y, x) of the sheet where it begins.
+    """
+    wanted = _wanted(likes)
+    ids = sorted(wanted)
+    padding = preprocess.display(torch.zeros(preprocess.planes, 1, 1))[0, 0]
+    height, width = (_cell(side, preprocess.size) for side in preprocess.size)
+    columns, rows = max(1, _SHEET // width), max(1, _SHEET // height)
+    tiles = _Tiles(folder, likes, padding)
+    files, places = [], {}
+    for sheet, start in enumerate(range(0, len(ids), rows * columns)):
+        chosen = ids[start : start + rows * columns]
+        name = f"pictures/{sheet:04}.{_suffix(*preprocess.size)}"
+        files.append(name)
+        places.update({image: (sheet, i // columns * height, i % columns * width) for i, image in enumerate(chosen)})
+        if not (folder / name).exists():
+            canvas = Image.new(
+                "RGB", (columns * width, math.ceil(len(chosen) / columns) * height), tuple(padding.tolist())
+            )
+            for image, picture in _read(images, preprocess, chosen):
+                _, y, x = places[image]
+                canvas.paste(_continued(picture, (height, width)), (x, y))
+                tiles.cut(picture, wanted[image])
+            tiles.flush()
+            _save(canvas, folder / name)
+        advance(len(chosen))
+    strips = tiles.write_sheets()
+    about = {"size": list(preprocess.size), "padding": padding.tolist(), "files": files}
+    return about | {"places": places}, strips
+
+
+Wish = tuple[int, int, int, int]  # layer, unit, rank, position
+
+
+def _wanted(likes: Sequence[Likes]) -> dict[int, list[Wish]]:
+    """For every image that is among somebody's best: who wants which patch of it."""
+    wanted: dict[int, list[Wish]] = defaultdict(list)
+    for layer, like in enumerate(likes):
+        for unit, rank in np.argwhere(like.ids != NOBODY):
+            wanted[int(like.ids[unit, rank])].append((layer, int(unit), int(rank), int(like.positions[unit, rank])))
+    return wanted
+
+
+def _read(images: ImageSet, preprocess: Preprocess, ids: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
+    for image in ids:
+        try:
+            yield image, Image.fromarray(preprocess.display(preprocess(images.read(image))))
+        except UnreadableImage as error:  # it was readable in the scan a moment ago
+            raise UnreadableImage(f"{images.names[image]}: changed during the scan, now {error}") from error
+
+
+class _Tiles:
+    """The patches of all layers, in memory-mapped files until they are encoded."""
+
+    def __init__(self, folder: Path, likes: Sequence[Likes], padding: NDArray[np.uint8]) -> None:
+        self.folder, self.likes, self.padding = folder, likes, padding
+        (folder / "pictures").mkdir(exist_ok=True)
+        (folder / "strips").mkdir(exist_ok=True)
+        self.maps = [self._map(like) for like in likes]
+        # Pictures are padded once so that every crop lies inside; the widest reach of any layer decides how far.
+        self.reach = max((_reach(like.grid) for like in likes), default=0)
+
+    def _map(self, like: Likes) -> NDArray[np.uint8]:
+        path = self.folder / f"tiles-{like.slug}.npy"
+        if not path.exists():
+            _reserve(path, (*like.ids.shape, *like.tile, 3), self.padding)
+        array: NDArray[np.uint8] = open_memmap(path, "r+")
+        return array
+
+    def cut(self, picture: Image.Image, wishes: Sequence[Wish]) -> None:
+        reach = self.reach
+        padded = Image.new("RGB", (picture.width + 2 * reach, picture.height + 2 * reach), tuple(self.padding.tolist()))
+        padded.paste(picture, (reach, reach))
+        done: dict[tuple[int, Box], NDArray[np.uint8]] = {}
+        for layer, unit, rank, position in wishes:
+            box = self.likes[layer].crop(position)
+            if (layer, box) not in done:
+                done[layer, box] = self._patch(padded, box, self.likes[layer].tile)
+            self.maps[layer][unit, rank] = done[layer, box]
+
+    def _patch(self, padded: Image.Image, box: Box, tile: tuple[int, int]) -> NDArray[np.uint8]:
+        if not (box.height and box.width):  # a cell that sees nothing
+            return np.broadcast_to(self.padding, (*tile, 3))
+        y0, x0, y1, x1 = (side + self.reach for side in box.as_tuple())
+        patch = padded.crop((x0, y0, x1, y1))  # cut first: a resize with a box also mixes in what is around it
+        return np.asarray(patch if patch.size == tile[::-1] else patch.resize(tile[::-1], Image.Resampling.BICUBIC))
+
+    def flush(self) -> None:
+        for array in self.maps:
+            if isinstance(array, np.memmap):
+                array.flush()
+
+    def write_sheets(self) -> dict[str, Any]:
+        """Encode every layer's strips: a row a unit, a column a rank, `_ROWS` units a sheet."""
+        strips = {}
+        for like, array in zip(self.likes, self.maps, strict=True):
+            cell = [_cell(side, like.tile) for side in like.tile]
+            files = []
+            for sheet, start in enumerate(range(0, len(array), _ROWS)):
+                name = f"strips/{like.slug}-{sheet:03}.{_suffix(*like.tile)}"
+                files.append(name)
+                if not (self.folder / name).exists():
+                    _save(_sheet(array[start : start + _ROWS], cell), self.folder / name)
+            strips[like.slug] = {"tile": list(like.tile), "cell": cell, "rows": _ROWS, "files": files}
+        return strips
+
+
+def clear_tiles(folder: Path) -> None:
+    """Remove the tiles that waited for their sheets."""
+    for path in folder.glob("tiles-*.npy"):
+        path.unlink()
+
+
+def clear(folder: Path) -> None:
+    """Remove all pictures, finished or not."""
+    clear_tiles(folder)
+    for name in ("pictures", "strips"):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+
+
+def _reserve(path: Path, shape: tuple[int, ...], padding: NDArray[np.uint8]) -> None:
+    """Write a file of empty tiles. Written, not mapped: on a full disk a write fails, and a map kills the process."""
+    temporary = path.with_name(path.name + ".tmp")
+    row = np.broadcast_to(padding, shape[1:]).tobytes()
+    try:
+        with temporary.open("wb") as file:
+            write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for _ in range(shape[0]):
+                file.write(row)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _reach(grid: Grid) -> int:
+    """How far beyond the image the crops of a layer go, px."""
+    rows, columns = grid.cells
+    height, width = grid.image
+    # Rows and columns are independent of each other. All are looked at: where fields differ in size, those at the
+    # border can be cut to the whole image, and one further in reach out of it.
+    boxes = [grid.crop(row, 0) for row in range(rows)] + [grid.crop(0, column) for column in range(columns)]
+    return max(0, *(max(-box.y0, -box.x0, box.y1 - height, box.x1 - width) for box in boxes))
+
+
+def _cell(side: int, tile: tuple[int, int]) -> int:
+    """Room for a tile: whole blocks of 8 px in a JPEG, so that neighbours do not show through."""
+    return side if _suffix(*tile) == "png" else math.ceil(side / 8) * 8
+
+
+def _continued(picture: Image.Image, cell: tuple[int, int]) -> Image.Image:
+    """The last row and column go on into the rest of the cell; an edge there would ring in the picture itself."""
+    beyond = ((0, cell[0] - picture.height), (0, cell[1] - picture.width), (0, 0))
+    return Image.fromarray(np.pad(np.asarray(picture), beyond, "edge"))
+
+
+def _sheet(tiles: NDArray[np.uint8], cell: Sequence[int]) -> Image.Image:
+    units, ranks, height, width, _ = tiles.shape
+    canvas = np.pad(tiles, ((0, 0), (0, 0), (0, cell[0] - height), (0, cell[1] - width), (0, 0)), "edge")
+    flat = canvas.transpose(0, 2, 1, 3, 4).reshape(units * cell[0], ranks * cell[1], 3)
+    return Image.fromarray(np.ascontiguousarray(flat))
+
+
+def _suffix(height: int, width: int) -> str:
+    """Small pictures are kept exactly; a JPEG would smear their few pixels."""
+    return "png" if max(height, width) <= 32 else "jpg"
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    buffer = io.BytesIO()
+    if path.suffix == ".png":
+        picture.save(buffer, "PNG", optimize=True)
+    else:
+        picture.save(buffer, "JPEG", quality=88, subsampling=0)
+    write(path, buffer.getvalue())
+
+
+def likes_of(slug: str, grid: Grid, topk: Mapping[str, Any], ranks: int) -> Likes:
+    """What a layer's top-k state says, cut to the first `ranks` places."""
+    ids, positions = (np.asarray(topk[name])[:, :ranks] for name in ("ids", "positions"))
+    return Likes(slug, grid, ids, positions)
