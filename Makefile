@@ -1,0 +1,45 @@
+# Every target does its own set-up from a fresh clone; nothing outside this folder is touched.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test slow check format benchmark clean
+
+demo: .stamps/base  ## scan the embedded digits with the embedded LeNet-5, and show the report
+	@rm -rf demo/digits-atlas demo/digits-atlas.partial
+	$(BIN)/convscope scan digits:lenet5 digits:test -o demo/digits-atlas --report demo/digits-report --open
+	@echo "Open demo/digits-report/index.html in a browser."
+
+test: .stamps/dev  ## the tests that take seconds; longer ones are in 'slow'
+	$(BIN)/python -m pytest
+
+slow: .stamps/dev  ## the tests with the marker slow
+	$(BIN)/python -m pytest -m slow
+
+check: .stamps/dev  ## format, lint, types, import contract
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .stamps/dev  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: .stamps/dev  ## speed and size, as ratios to the bare forward pass of the same run
+	$(BIN)/python -m benchmarks.spine
+
+clean:  ## remove what the other targets made
+	rm -rf .venv .stamps demo
+
+# torch is pinned first and by itself: an unpinned torch would bring gigabytes of CUDA with it.
+.stamps/base: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'convscope needs Python 3.11 or newer: make PYTHON=...')"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) -e .
+	@mkdir -p .stamps && touch $@
+
+.stamps/dev: .stamps/base
+	$(PIP) -e ".[dev]"
+	@touch $@

@@ -1,0 +1,60 @@
+"""The command line. Commands import torch only when they run, so that help is instant.
+
+Every command that computes shows its progress on standard error; with ``--json`` its result is one JSON object on
+standard output. Exit code 0: done, 1: failed, 2: wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+import convscope
+from convscope.cli.layers import layers
+from convscope.cli.report import report
+from convscope.cli.scan import scan
+from convscope.errors import ConvscopeError
+
+
+class _Commands(click.Group):
+    """A group whose commands end with one clear line where something fails that is not the program's fault."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConvscopeError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            _fail("stopped; the same command goes on where it was")
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            _fail(f"{error.strerror or error}{where}; what is done is kept, and the same command goes on from there")
+        except RuntimeError as error:
+            if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+                raise
+            _fail(f"out of memory; give a smaller --batch-size ({str(error).splitlines()[0]})")
+
+
+def _fail(message: str) -> None:
+    click.echo(f"convscope: {message}", err=True)
+    sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(convscope.__version__, prog_name="convscope")
+def main() -> None:
+    """A microscope for convolutional networks.
+
+    \b
+    MODEL   a checkpoint (.safetensors, .pt, .pth) with --arch, an embedded network (digits:lenet5),
+            an architecture with random weights (squeezenet1_0), or package.module:factory
+    IMAGES  a folder (with labels.csv or class subfolders, or without), a .csv, .npy or .npz file,
+            or digits:train, digits:test, digits:all
+    """
+
+
+main.add_command(layers)
+main.add_command(scan)
+main.add_command(report)

@@ -1,0 +1,118 @@
+"""Options that mean the same in every command, and how commands speak."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from convscope.network import Network
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def model_options(command: Command) -> Command:
+    """MODEL, and what it takes to load it."""
+    options = [
+        click.argument("model"),
+        click.option(
+            "--arch", help="What the checkpoint's weights belong to: a name of the zoo, or package.module:factory."
+        ),
+        click.option(
+            "--preprocess",
+            type=click.Path(path_type=Path),
+            help="JSON that says how images are prepared; by default the one beside the weights.",
+        ),
+        device_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+device_option = click.option(
+    "--device", default=None, help="Where to compute: cpu, cuda, cuda:1, ...; by default cuda if there is one."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+
+
+def load_network(model: str, arch: str | None, preprocess: Path | None, device: str | None) -> Network:
+    """The network of the common options, on its device."""
+    import torch
+
+    import convscope
+    from convscope.errors import NetworkError
+
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 — where package.module:factory is looked for, as `python -m` does
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise NetworkError(f"--device {chosen}: not usable here ({str(error).splitlines()[0]})") from error
+    return convscope.load(model, arch=arch, preprocess=preprocess, device=chosen)
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """The result on standard output."""
+    click.echo(json.dumps(result))
+
+
+def open_browser(page: Path) -> None:
+    """Show a page, if there is a browser and somebody in front of it."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    webbrowser.open(page.resolve().as_uri())
+
+
+@contextmanager
+def progress_bar(unit: str = "images") -> Iterator[Callable[[str, int, int], None]]:
+    """A function of (phase, done, total) that shows rate and time left on standard error; as lines off a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(console.print, unit)
+        return
+    columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("{task.fields[rate]}"), TimeRemainingColumn(compact=True))  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(phase, total=total, rate="")
+            task = tasks[phase]
+            bar.update(task, completed=done)
+            speed = next(each.speed for each in bar.tasks if each.id == task)
+            bar.update(task, rate=f"{speed:.1f} {unit}/s" if speed else "")
+
+        yield show
+
+
+def _lines(write: Callable[..., None], unit: str, every: float = 10.0) -> Callable[[str, int, int], None]:
+    """The same as plain lines, for logs: at the end of a phase, and every ten seconds."""
+    started: dict[str, tuple[float, int]] = {}
+    last = time.monotonic()
+
+    def show(phase: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        begin, first = started.setdefault(phase, (now, done))
+        if done >= total or now - last >= every:
+            last = now
+            rate = (done - first) / max(now - begin, 1e-9)
+            left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+            speed = f", {rate:.1f} {unit}/s" if rate else ""
+            write(f"{phase}: {done} of {total}{speed}{left}", highlight=False)
+
+    return show

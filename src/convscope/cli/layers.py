@@ -1,0 +1,96 @@
+"""``convscope layers``: the table of a network's layers, their sizes and their fields of view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convscope.cli.common import json_option, load_network, model_options, print_json
+
+if TYPE_CHECKING:
+    from convscope.geometry import Grid
+    from convscope.graph import LayerNode
+
+
+@click.command()
+@model_options
+@json_option
+def layers(model: str, arch: str | None, preprocess: Path | None, device: str | None, as_json: bool) -> None:
+    """List the layers of MODEL: name, kind, output, parameters, FLOPs and field of view.
+
+    The field is the square of input pixels that a unit sees: its size, how far it moves from one position to the
+    next, and where it starts (all in pixels, before the picture's border where there is padding).
+    """
+    from convscope.receptive_field import receptive_fields
+    from convscope.recorder import record
+
+    network = load_network(model, arch, preprocess, device)
+    graph = record(network.module, network.example())
+    fields = receptive_fields(graph)
+    rows = [_row(layer, fields.grid(layer), fields.bounds.get(layer.response)) for layer in graph.layers()]
+    about = {
+        "network": network.name,
+        "input": list(network.preprocess.shape),
+        "parameters": sum(tensor.numel() for tensor in network.module.parameters()),
+        "flops": sum(row["flops"] for row in rows),
+    }
+    if as_json:
+        print_json(about | {"layers": rows})
+    else:
+        _print(about, rows)
+
+
+def _row(layer: LayerNode, grid: Grid, bound: str | None) -> dict[str, Any]:
+    axes = [spans.steps() for spans in (grid.rows, grid.columns)]
+    whole = grid.cells == (1, 1)
+    return {
+        "name": str(layer.address),
+        "kind": layer.kind,
+        "shape": list(layer.shape),
+        "parameters": layer.parameters,
+        "flops": layer.flops,
+        "field": [int((spans.high - spans.low).max()) for spans in (grid.rows, grid.columns)],
+        "stride": None if whole or not all(axes) else [axis.stride for axis in axes if axis],
+        "start": None if whole or not all(axes) else [axis.start for axis in axes if axis],
+        "nonlinearity": layer.nonlinearity,
+        "field_is_a_bound_because_of": bound,
+    }
+
+
+def _print(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    from convscope.render.text import figure, scaled
+
+    title = f"{about['network']}, input {' × '.join(map(str, about['input']))}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("layer", "kind", "output", "parameters", "FLOPs", "field", "stride", "start", "read after"):
+        table.add_column(column, justify="left" if column in {"layer", "kind", "read after"} else "right", no_wrap=True)
+    for row in rows:
+        whole = row["shape"][1:] in ([], [1, 1])
+        table.add_row(
+            row["name"], row["kind"], "×".join(map(str, row["shape"])), figure(row["parameters"]), scaled(row["flops"]),
+            "whole image" if whole else _both(row["field"]), _both(row["stride"]), _both(row["start"]),
+            row["nonlinearity"] or "not rectified",
+        )  # fmt: skip
+    table.add_section()
+    # Of the network itself: norms have parameters as well, and a layer that is used twice has its own only once.
+    table.add_row("network", "", "", figure(about["parameters"]), scaled(about["flops"]))
+    # As wide as it takes: a table that is cut off, in a file or a narrow window, hides what was asked for.
+    needed = Measurement.get(Console(width=1000), Console(width=1000).options, table).maximum
+    console = Console(width=max(needed, Console().width))
+    console.print(table)
+    for operation in sorted({row["field_is_a_bound_because_of"] for row in rows} - {None}):
+        console.print(f"Fields behind {operation!r} are bounds: what that operation does to a field is not known.")
+
+
+def _both(values: list[float] | None) -> str:
+    """Rows by columns, once where they are the same."""
+    if values is None:
+        return "–"
+    texts = [f"{value:g}" for value in values]
+    return texts[0] if texts[0] == texts[1] else "×".join(texts)

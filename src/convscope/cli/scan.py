@@ -1,0 +1,111 @@
+"""``convscope scan``: one pass over the images, and an atlas of every unit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convscope.cli.common import json_option, load_network, model_options, open_browser, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from convscope.atlas import Atlas
+
+
+@click.command()
+@model_options
+@click.argument("images")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the atlas will be.")
+@click.option(
+    "--layers", "chosen", multiple=True, help="Layers, modules or patterns, separated by commas; default all."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Use so many images, evenly spaced over the set.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images in a forward pass."
+)
+@click.option(
+    "--at",
+    type=click.Choice(["response", "output"]),
+    default="response",
+    show_default=True,
+    help="Read units after the batch norm and rectifier that follow, or at the layer's raw output.",
+)
+@click.option("--report", "pages", type=click.Path(path_type=Path), help="Write a report of the atlas here as well.")
+@click.option("--open", "show", is_flag=True, help="Open the report in a browser, if there is one.")
+@json_option
+def scan(
+    model: str,
+    arch: str | None,
+    preprocess: Path | None,
+    device: str | None,
+    images: str,
+    output: Path,
+    chosen: tuple[str, ...],
+    limit: int | None,
+    batch_size: int,
+    at: Any,
+    pages: Path | None,
+    show: bool,
+    as_json: bool,
+) -> None:
+    """Scan IMAGES with MODEL: what excites every unit of every convolution and linear layer.
+
+    A scan that is stopped or killed goes on where it was when the same command is given again.
+    """
+    if show and pages is None:
+        raise click.UsageError("--open shows a report: give --report DIR as well")
+    import convscope
+    from convscope.scanner import Progress
+
+    network = load_network(model, arch, preprocess, device)
+    image_set = convscope.open_images(images)
+    layers = [name for part in chosen for name in part.split(",") if name] or None
+    start = time.perf_counter()
+    with progress_bar() as bar:
+
+        def progress(step: Progress) -> None:
+            bar(step.phase, step.done, step.total)
+
+        atlas = convscope.scan(
+            network, image_set, output, layers=layers, at=at, limit=limit, batch_size=batch_size, progress=progress
+        )
+    seconds = time.perf_counter() - start
+    result = {"atlas": str(output)} | _results(atlas)
+    result |= {"seconds": round(seconds, 3), "images_per_second": round(result["images"] / seconds, 2)}
+    if pages is not None:
+        with progress_bar("layers") as bar:
+            page = convscope.write_report(atlas, pages, lambda done, total: bar("report", done, total))
+        result["report"] = str(page)
+        if show:
+            open_browser(page)
+    if as_json:
+        print_json(result)
+    else:
+        _print(atlas, result)
+
+
+def _results(atlas: Atlas) -> dict[str, Any]:
+    results = dict(atlas.run["results"])
+    files = results.pop("skipped")
+    return {"images": results.pop("images"), "skipped": len(files), "skipped_files": files} | results
+
+
+def _print(atlas: Atlas, result: dict[str, Any]) -> None:
+    units = sum(layer.units for layer in atlas.layers)
+    click.echo(f"{result['images']} images, {len(atlas.layers)} layers, {units:,} units, {result['seconds']:.1f} s")
+    if result["labelled"]:
+        right = ", ".join(f"top-{k} {result[f'top{k}']:.1%} ({result[f'top{k}_right']})" for k in (1, 5))
+        click.echo(f"accuracy on {result['labelled']} labelled images: {right}")
+    if result["remark"]:
+        click.echo(f"note: {result['remark']}", err=True)
+    for file in result["skipped_files"][:5]:
+        click.echo(f"skipped {file['name']}: {file['reason']}", err=True)
+    if result["skipped"] > 5:
+        click.echo(f"skipped {result['skipped'] - 5} more; run.json lists them", err=True)
+    click.echo(f"atlas:  {result['atlas']}")
+    if "report" in result:
+        click.echo(f"report: {result['report']}")
+    else:
+        click.echo(f"look at it: convscope report {result['atlas']} -o REPORT")
