@@ -283,15 +283,20 @@ def test_a_json_that_is_not_there_or_not_text(tmp_path: Path, checkpoint: Path) 
     assert "not readable as JSON" in message(lambda: load(checkpoint, arch="lenet5", preprocess=path))
 
 
-def test_classes_from_a_csv_beside_the_json(tmp_path: Path, checkpoint: Path) -> None:
+def test_classes_from_a_csv_beside_the_json(tmp_path: Path) -> None:
     folder = tmp_path / "cards"
     folder.mkdir()
     # Out of order, with a column too many, and with the mark of byte order that spreadsheets write.
     (tmp_path / "names.csv").write_text("index,wnid,name,more\n1,n02,dog,x\n0,n01,cat,y\n2,,bird,z\n", "utf-8-sig")
     card = write_card(folder / "card.json", classes="../names.csv")
-    network = load(checkpoint, arch="lenet5", preprocess=card)
+    network = load("lenet5", preprocess=card)
     assert network.classes == ("cat", "dog", "bird")
     assert network.synonyms == {"n01": 0, "n02": 1}
+
+
+def test_weights_for_another_number_of_classes_than_the_card_names(tmp_path: Path, checkpoint: Path) -> None:
+    card = write_card(tmp_path / "card.json", classes=["cat", "dog", "bird"])
+    assert "output.bias is (10,), expected (3,)" in message(lambda: load(checkpoint, arch="lenet5", preprocess=card))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from convscope import zoo
@@ -140,3 +141,16 @@ def test_the_recipe_trains_to_the_promised_accuracy() -> None:
     finally:
         torch.set_num_threads(threads)
     assert right / count >= 0.98
+
+
+@pytest.mark.parametrize("channels", ["L", "RGB", 5])
+def test_an_architecture_has_the_channels_and_classes_that_its_card_says(channels: str | int, tmp_path: Path) -> None:
+    card = {"size": [32, 32], "channels": channels, "classes": ["cat", "dog", "owl"]}
+    network = load("lenet5", preprocess=card)
+    planes = network.preprocess.planes
+    assert planes == {"L": 1, "RGB": 3}.get(channels, channels)
+    with torch.no_grad():
+        assert network.module(network.example()).shape == (1, 3)
+    save_file(network.module.state_dict(), tmp_path / "mine.safetensors")
+    again = load(tmp_path / "mine.safetensors", arch="lenet5", preprocess=card)
+    assert torch.equal(again.module.c1.weight, network.module.c1.weight)

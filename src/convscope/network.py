@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import hashlib
 import importlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from convscope import zoo
+from convscope.card import Card, Source, read_classes, read_output
 from convscope.checkpoint import SUFFIXES, put_weights, read_weights
 from convscope.errors import NetworkError, nearest
 from convscope.preprocess import Preprocess
-
-_OUTPUTS = ("softmax", "sigmoid", "real")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +89,7 @@ class Network:
 def wrap(
     module: nn.Module,
     *,
-    preprocess: Preprocess | Mapping[str, Any] | str | Path,
+    preprocess: Source,
     classes: Sequence[str] | None = None,
     output: str | None = None,
     name: str | None = None,
@@ -106,11 +105,11 @@ def wrap(
         NetworkError: the module cannot be used as it is, or the preprocessing makes no sense.
     """
     module = _plain(module)
-    card = _Card.read(preprocess)
+    card = Card.read(preprocess)
     names, synonyms = card.classes, card.synonyms
     if classes is not None:
-        names, synonyms = _classes(classes if isinstance(classes, str) else list(classes), Path(), "classes")
-    kind = card.output if output is None else _output(output, "wrap")
+        names, synonyms = read_classes(classes if isinstance(classes, str) else list(classes), Path(), "classes")
+    kind = card.output if output is None else read_output(output, "wrap")
     return Network(module, card.preprocess, name or type(module).__name__, names, kind, synonyms)
 
 
@@ -118,7 +117,7 @@ def load(
     spec: str | Path,
     *,
     arch: str | None = None,
-    preprocess: Preprocess | Mapping[str, Any] | str | Path | None = None,
+    preprocess: Source | None = None,
     device: str | torch.device = "cpu",
 ) -> Network:
     """A network by name.
@@ -155,37 +154,51 @@ def load(
             f"{path}: weights do not say which architecture they belong to; give arch (--arch), a name of the zoo "
             f"({', '.join(zoo.ARCHITECTURES)}) or package.module:factory"
         )
-    card = _Card.read(preprocess) if preprocess is not None else _beside(path)
-    module, _ = _build(arch, "architecture", zoo.ARCHITECTURES)
+    card = Card.read(preprocess) if preprocess is not None else Card.beside(path)
+    _check_known(arch, "architecture", zoo.ARCHITECTURES)
+    module = _from_zoo(arch, card) if arch in zoo.ARCHITECTURES else _from_factory(arch, zoo.ARCHITECTURES)
     put_weights(module, read_weights(path), str(path))
-    return card.network(module, name, given).to(device)
+    return _network(module, card, name, given).to(device)
 
 
-def _untrained(
-    text: str, preprocess: Preprocess | Mapping[str, Any] | str | Path | None, given: dict[str, Any]
-) -> Network:
-    module, default = _build(text, "network", [*zoo.ARCHITECTURES, *zoo.EMBEDDED])
-    if preprocess is None and default is None:
+def _untrained(text: str, preprocess: Source | None, given: dict[str, Any]) -> Network:
+    known = [*zoo.ARCHITECTURES, *zoo.EMBEDDED]
+    _check_known(text, "network", known)
+    if text in zoo.ARCHITECTURES:
+        card = Card.read(zoo.ARCHITECTURES[text].preprocess if preprocess is None else preprocess)
+        return _network(_from_zoo(text, card), card, text, given)
+    module = _from_factory(text, known)
+    if preprocess is None:
         raise NetworkError(f"{text}: give its preprocessing: preprocess= (--preprocess FILE)")
-    return _Card.read(preprocess if preprocess is not None else default).network(module, text, given)
+    return _network(module, Card.read(preprocess), text, given)
 
 
-def _build(arch: str, kind: str, known: Iterable[str]) -> tuple[nn.Module, Preprocess | None]:
-    """The module of an architecture, and the preprocessing that it is usually trained with."""
-    entry = zoo.ARCHITECTURES.get(arch)
-    if entry is None and ":" not in arch:
+def _network(module: nn.Module, card: Card, name: str, spec: Mapping[str, Any]) -> Network:
+    return Network(module.eval(), card.preprocess, name, card.classes, card.output, card.synonyms, spec)
+
+
+def _check_known(arch: str, kind: str, known: Iterable[str]) -> None:
+    if arch not in zoo.ARCHITECTURES and ":" not in arch:
         files = f", a checkpoint ({', '.join(SUFFIXES)})" if kind == "network" else ""
         raise NetworkError(
             f"there is no {kind} {arch!r}{nearest(arch, known)}; known are {', '.join(known)}{files}, "
             "or package.module:factory"
         )
-    # Random weights are the same every time, and the user's random numbers stay theirs. Not torch.manual_seed, which
-    # would seed the accelerators as well.
+
+
+def _from_zoo(arch: str, card: Card) -> nn.Module:
+    """An architecture of the zoo, with as many channels and classes as the card says."""
+    classes = {} if card.classes is None else {"classes": len(card.classes)}
+    with _seeded():
+        return zoo.ARCHITECTURES[arch].factory(channels=card.preprocess.planes, **classes)
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """Random weights are the same every time, and the user's random numbers stay theirs."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        if entry is None:
-            return _plain(_from_factory(arch, known)), None
-        return entry.factory(), entry.preprocess
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators as well
+        yield
 
 
 def _from_factory(arch: str, known: Iterable[str]) -> nn.Module:
@@ -196,12 +209,13 @@ def _from_factory(arch: str, known: Iterable[str]) -> nn.Module:
         what = f"({type(error).__name__}: {error}){nearest(arch, known)}"
         raise NetworkError(f"{arch!r}: cannot import {function!r} from {module_name!r} {what}") from error
     try:
-        module = factory()
+        with _seeded():
+            module = factory()
     except Exception as error:
         raise NetworkError(f"{arch}() raised {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise NetworkError(f"{arch}() gave a {type(module).__name__}, not a torch.nn.Module")
-    return module
+    return _plain(module)
 
 
 def _plain(module: nn.Module) -> nn.Module:
@@ -223,90 +237,7 @@ def _plain(module: nn.Module) -> nn.Module:
     return module
 
 
-@dataclass(frozen=True)
-class _Card:
-    """What the JSON beside a checkpoint says."""
-
-    preprocess: Preprocess
-    output: str
-    classes: tuple[str, ...] | None
-    synonyms: Mapping[str, int] | None
-
-    @classmethod
-    def read(cls, source: Preprocess | Mapping[str, Any] | str | Path | None) -> _Card:
-        origin, folder = "the preprocessing", Path()
-        if isinstance(source, Preprocess):
-            source = source.to_json()  # so that it is checked as thoroughly
-        if isinstance(source, str | Path):
-            origin, folder = str(source), Path(source).parent
-            source = _json(Path(source))
-        if not isinstance(source, Mapping):
-            raise NetworkError(f"{origin}: expected a JSON object, found {type(source).__name__}")
-        data = dict(source)
-        output = _output(data.pop("output", "softmax"), origin)
-        classes, synonyms = _classes(data.pop("classes", None), folder, origin)
-        return cls(Preprocess.from_json(data, origin), output, classes, synonyms)
-
-    def network(self, module: nn.Module, name: str, spec: Mapping[str, Any]) -> Network:
-        """The network of a module that was made for it."""
-        return Network(module.eval(), self.preprocess, name, self.classes, self.output, self.synonyms, spec)
-
-
-def _output(value: Any, origin: str) -> str:
-    if value not in _OUTPUTS:
-        raise NetworkError(f"{origin}: 'output' is {value!r}; expected one of {', '.join(_OUTPUTS)}")
-    return str(value)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise NetworkError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise NetworkError(f"{path}: not readable as JSON ({error})") from error
-
-
-def _beside(path: Path) -> _Card:
-    card = path.with_suffix(".json")
-    if not card.is_file():
-        raise NetworkError(
-            f"{path}: there is no {card.name} beside it that says how its images are prepared, and that is never "
-            "guessed; write one, or give preprocess= (--preprocess FILE), for example "
-            '{"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "channels": "RGB"}'
-        )
-    return _Card.read(card)
-
-
-def _classes(value: Any, folder: Path, origin: str) -> tuple[tuple[str, ...] | None, dict[str, int] | None]:
-    """Class names, and the WordNet ids of a CSV as synonyms of them."""
-    if value is None:
-        return None, None
-    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
-        return tuple(value), None
-    if not isinstance(value, str):
-        raise NetworkError(f"{origin}: 'classes' is {value!r}; expected a list of names or a path to a CSV")
-    return _class_table(folder / value)
-
-
-def _class_table(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        rows.sort(key=lambda row: int(row["index"]))
-        names = tuple(row["name"] for row in rows)
-        if not rows or [int(row["index"]) for row in rows] != list(range(len(rows))):
-            raise ValueError("its indices are not 0, 1, 2, ...")
-        if not all(names):
-            raise ValueError(f"class {[bool(name) for name in names].index(False)} has no name")
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise NetworkError(f"{path}: not readable as a CSV of classes with columns index and name ({what})") from error
-    synonyms = {row["wnid"]: i for i, row in enumerate(rows) if row.get("wnid")}
-    return names, synonyms
-
-
-def _portable(preprocess: Preprocess | Mapping[str, Any] | str | Path | None) -> Any:
+def _portable(preprocess: Source | None) -> Any:
     if isinstance(preprocess, Preprocess):
         return preprocess.to_json()
     if isinstance(preprocess, Mapping):

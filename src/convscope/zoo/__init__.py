@@ -17,9 +17,9 @@ _IMAGENET = Preprocess(size=(224, 224), resize=256, mean=(0.485, 0.456, 0.406), 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network without weights: how to build it, and the input it is made for."""
+    """A network without weights: how to build it (with `classes` and `channels`), and the input it is made for."""
 
-    factory: Callable[[], nn.Module]
+    factory: Callable[..., nn.Module]
     preprocess: Preprocess
 
 
