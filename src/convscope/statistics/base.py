@@ -61,6 +61,28 @@ class Activations:
         return int(self.rows.shape[1])
 
     @functools.cached_property
+    def lines(self) -> Tensor:
+        """(n, h, w, c): the maps as lines of positions; where they have no two dimensions, h is 1."""
+        return torch.unflatten(self.rows, 1, (self.places[0] if len(self.places) == 2 else 1, -1))
+
+    @functools.cached_property
+    def line_maxima(self) -> Tensor:
+        """(n, h, c): the maximum of each line, NaN left out."""
+        maxima = self.lines.amax(2)
+        if torch.isnan(maxima).any():  # amax passes every NaN on
+            maxima = self.lines.masked_fill(torch.isnan(self.lines), -torch.inf).amax(2)
+        return maxima
+
+    def first_maxima(self, images: Tensor, units: Tensor) -> Tensor:
+        """(m,): where the maximum of each pair of image (by its place in the batch) and unit stands first, in order.
+
+        The line first and then the place in it: that reads one line of the map and not all of it.
+        """
+        line = self.line_maxima[images, :, units].argmax(1)
+        values = self.lines[images, line, :, units].nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        return line * self.lines.shape[2] + values.argmax(1)
+
+    @functools.cached_property
     def per_image(self) -> PerImage:
         """The reductions over positions."""
         mean = self.rows.sum(1) / self.positions
@@ -74,9 +96,8 @@ class Activations:
         total = mean.double() * self.positions + offset
         squares = (squares - offset.square() / self.positions).clamp(min=0)
         count = torch.full_like(nonpositive, self.positions)
-        return PerImage(
-            self.rows.amax(1), self.rows.amin(1), count, total, squares, nonpositive, torch.zeros_like(count)
-        )
+        maximum, minimum = self.line_maxima.amax(1), self.rows.amin(1)
+        return PerImage(maximum, minimum, count, total, squares, nonpositive, torch.zeros_like(count))
 
     def sample(self, positions: int) -> Tensor:
         """(n, m, c): the values at `positions` places of each map, drawn by a hash of image and layer; all if few."""

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from convscope.panel import Panel
 from convscope.statistics.base import Accumulator, Activations, Statistic
@@ -70,40 +69,37 @@ class TopKAccumulator(Accumulator):
         ids = torch.cat([self.ids, torch.where(seen, activations.ids, NOBODY)], 1)
         order = best(values, ids, self.config.k)
         slots = order - self.config.k  # place in the batch; negative for what was there before
-        positions, maps = self._carried(order)
+        self._carry(order, slots >= 0)
         units, ranks = torch.nonzero(slots >= 0, as_tuple=True)
-        self._look(activations, units, ranks, slots[units, ranks], positions, maps)
+        self._look(activations, units, ranks, slots[units, ranks])
         self.values, self.ids = values.gather(1, order), ids.gather(1, order)
-        self.positions, self.maps = positions, maps
 
-    def _carried(self, order: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions and maps in the new order, as far as they were there before."""
+    def _carry(self, order: Tensor, new: Tensor) -> None:
+        """Put positions and maps into the new order, as far as they were there before."""
         before = order.clamp(max=self.config.k - 1)
+        self.positions = self.positions.gather(1, before)
+        moved = new[:, : self.kept].any(1).nonzero()[:, 0]  # in a long scan these are few, and maps are large
         # What is among the first now was among them before, or is new: nothing ever rises.
-        first = before[:, : self.kept].clamp(max=self.kept - 1)
-        return self.positions.gather(1, before), _gather_maps(self.maps, first)
+        first = before[moved, : self.kept].clamp(max=self.kept - 1)
+        self.maps[moved] = _rows_of_maps(self.maps, moved[:, None] * self.kept + first)
 
-    def _look(
-        self, activations: Activations, units: Tensor, ranks: Tensor, images: Tensor, positions: Tensor, maps: Tensor
-    ) -> None:
+    def _look(self, activations: Activations, units: Tensor, ranks: Tensor, images: Tensor) -> None:
         """Fill in positions and maps of the new entries; only these maps are ever read again."""
-        chunk = max(1, (1 << 22) // activations.positions)  # 16 MB of float32 at a time
-        for part in (slice(start, start + chunk) for start in range(0, len(units), chunk)):
-            unit, rank, image = units[part], ranks[part], images[part]
-            rows = activations.rows[image, :, unit]
-            positions[unit, rank] = rows.nan_to_num(-torch.inf, torch.inf, -torch.inf).argmax(1)
-            first = rank < self.kept
-            if self.maps.numel():
-                maps[unit[first], rank[first]] = self._small(rows[first])
-
-    def _small(self, rows: Tensor) -> Tensor:
-        """Maps (m, positions) as 8-bit shares of their own maximum, blocks reduced to their maximum."""
-        maps = rows.nan_to_num(0.0, neginf=0.0).reshape(-1, 1, *self.places)
-        if self.block > 1:
-            maps = F.max_pool2d(maps, self.block, ceil_mode=True)
-        maps = maps[:, 0].clamp(min=0)
-        peak = maps.amax((1, 2), keepdim=True)
-        return (maps / peak.clamp(min=1e-30) * 255).round().to(torch.uint8)
+        self.positions[units, ranks] = activations.first_maxima(images, units)
+        if not self.maps.numel():
+            return
+        kept = ranks < self.kept
+        flat = self.maps.flatten(0, 1).flatten(1)
+        for image in torch.unique(images[kept]).tolist():
+            here = kept & (images == image)
+            # All units are reduced, and then the new ones picked: picking them from whole maps takes longer.
+            small = activations.lines[image]
+            if activations.per_image.nans[image].any():
+                small = small.nan_to_num(0.0)
+            for axis in (0, 1):
+                small = _blocks(small, axis, self.block)
+            maps = _shares(small.flatten(0, 1).index_select(1, units[here]))
+            flat.index_copy_(0, units[here] * self.kept + ranks[here], maps)
 
     def merge(self, other: Accumulator) -> None:
         """See `Accumulator.merge`."""
@@ -114,18 +110,21 @@ class TopKAccumulator(Accumulator):
         self.positions = torch.cat([self.positions, other.positions], 1).gather(1, order)
         first = order[:, : self.kept]
         index = torch.where(first < self.config.k, first, first - self.config.k + self.kept)
-        self.maps = _gather_maps(torch.cat([self.maps, other.maps], 1), index.clamp(max=2 * self.kept - 1))
+        both = torch.arange(len(index), device=index.device)[:, None] * 2 * self.kept + index.clamp(
+            max=2 * self.kept - 1
+        )
+        self.maps = _rows_of_maps(torch.cat([self.maps, other.maps], 1), both)
 
     def state(self) -> dict[str, Tensor]:
         """See `Accumulator.state`."""
         tensors = {"values": self.values, "ids": self.ids, "positions": self.positions, "maps": self.maps}
-        return {name: tensor.cpu() for name, tensor in tensors.items()}
+        return {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """See `Accumulator.restore`."""
         device = self.values.device
-        self.values, self.ids = state["values"].to(device), state["ids"].to(device)
-        self.positions, self.maps = state["positions"].to(device), state["maps"].to(device)
+        for name in ("values", "ids", "positions", "maps"):
+            setattr(self, name, state[name].to(device, copy=True))  # maps are changed in place
 
 
 def best(values: Tensor, ids: Tensor, k: int) -> Tensor:
@@ -135,5 +134,27 @@ def best(values: Tensor, ids: Tensor, k: int) -> Tensor:
     return by_id.gather(1, by_value)[:, :k]
 
 
-def _gather_maps(maps: Tensor, index: Tensor) -> Tensor:
-    return maps.gather(1, index[:, :, None, None].expand(-1, -1, *maps.shape[2:]))
+def _rows_of_maps(maps: Tensor, index: Tensor) -> Tensor:
+    """(units, ranks, h, w): the maps with these places in (units · ranks, h, w)."""
+    flat = maps.flatten(0, 1).flatten(1)
+    return flat.index_select(0, index.flatten()).view(*index.shape, *maps.shape[2:])
+
+
+def _blocks(values: Tensor, axis: int, size: int) -> Tensor:
+    """The maximum of each `size` neighbours along an axis, and of what is left over at its end.
+
+    For each axis alone: that is several times faster than a max-pool.
+    """
+    if size == 1:
+        return values
+    whole = values.shape[axis] // size * size
+    parts = [torch.unflatten(values.narrow(axis, 0, whole), axis, (-1, size)).amax(axis + 1)]
+    if whole < values.shape[axis]:
+        parts.append(values.narrow(axis, whole, values.shape[axis] - whole).amax(axis, keepdim=True))
+    return torch.cat(parts, axis)
+
+
+def _shares(maps: Tensor) -> Tensor:
+    """Maps (positions, m) as (m, positions), 8-bit shares of their own maximum; what is negative or NaN is 0."""
+    maps = maps.nan_to_num(0.0, neginf=0.0).clamp(min=0)
+    return (maps / maps.amax(0).clamp(min=1e-30) * 255).round().to(torch.uint8).T.contiguous()
