@@ -275,7 +275,7 @@ def test_an_unfinished_scan(tmp_path: Path, image_folder: Path, tiny_network: co
     [
         ({"format": "kernelscope"}, "no atlas, its run.json is something else's"),
         ({"format": None}, "no atlas"),
-        ({"version": 2}, "an atlas of format 2, this convscope reads format 1; scan again"),
+        ({"version": 2}, "an atlas of format 2, this convscope reads format 1; delete the folder and scan again"),
         ({"version": None}, "an atlas of format None"),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_run_json_that_lacks_something(copy: Path, key: str) -> None:
     run = json.loads((copy / "run.json").read_text())
     del run[key]
     (copy / "run.json").write_text(json.dumps(run))
-    refused(copy, f"damaged, run.json lacks {key}; scan again")
+    refused(copy, f"damaged, run.json lacks {key}; delete the folder and scan again")
 
 
 def test_statistics_of_another_version(copy: Path) -> None:
@@ -320,7 +320,7 @@ def test_these_are_the_files_of_an_atlas(atlas: Atlas) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    refused(copy, f"damaged, {name} is missing; scan again")
+    refused(copy, f"damaged, {name} is missing; delete the folder and scan again")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -328,7 +328,7 @@ def test_a_missing_file(copy: Path, name: str) -> None:
 def test_a_file_of_another_size(copy: Path, name: str, change: bytes | None) -> None:
     data = (copy / name).read_bytes()
     (copy / name).write_bytes(data[:-1] if change is None else data + change if change else b"")
-    refused(copy, f"damaged, {name} has another size than it was written with; scan again")
+    refused(copy, f"damaged, {name} has another size than it was written with; delete the folder and scan again")
 
 
 @pytest.mark.parametrize("place", [0, 8, 0.5, -1])

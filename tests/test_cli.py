@@ -148,3 +148,50 @@ def test_the_working_tree_stays_clean(run):
     threads, enabled = torch.get_num_threads(), torch.is_grad_enabled()
     run("layers", "digits:lenet5")
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, enabled)
+
+
+def test_the_network_fails_in_the_middle(run, tmp_path, monkeypatch):
+    (tmp_path / "my_failing_nets.py").write_text(
+        "import torch\nclass Net(torch.nn.Conv2d):\n"
+        "    def forward(self, x):\n"
+        "        if len(x) > 1: raise ValueError('only\\none image')\n"
+        "        return super().forward(x)\n"
+        "def net(): return Net(1, 4, 3)\n"
+    )
+    (tmp_path / "how.json").write_text(json.dumps(PREPROCESS))
+    monkeypatch.chdir(tmp_path)
+    done = run("scan", "my_failing_nets:net", "digits:test", "--preprocess", "how.json", "-o", "atlas", code=1)
+    assert done.stderr == "convscope: the network failed on images 0 to 31: only one image\n"
+
+
+def test_an_atlas_among_its_images_is_no_image(run, tmp_path, image_folder):
+    for _ in range(2):  # the second time it finds its own atlas
+        done = run("scan", "lenet5", image_folder, "-o", image_folder / "atlas", "--json")
+        assert json.loads(done.stdout)["images"] == 5
+
+
+def test_the_difference_of_two_jobs_is_named(run, tmp_path):
+    run("scan", "digits:lenet5", "digits:test", "-o", tmp_path / "atlas", "--limit", "20")
+    done = run("scan", "digits:lenet5", "digits:test", "-o", tmp_path / "atlas", "--limit", "30", code=1)
+    assert "used: 20 there, 30 here" in done.stderr
+
+
+def test_a_wrong_place_for_the_report_is_told_before_the_scan(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.txt").write_text("mine")
+    run("scan", "digits:lenet5", "digits:test", "-o", tmp_path / "atlas", "--report", tmp_path / "mine", code=1)
+    assert not (tmp_path / "atlas").exists()
+    assert not (tmp_path / "atlas.partial").exists()
+
+
+def test_a_field_is_whole_only_where_it_covers_the_image(run, tmp_path, monkeypatch):
+    (tmp_path / "my_small_nets.py").write_text(
+        "from torch import nn\n"
+        "def net(): return nn.Sequential(nn.Conv2d(1, 4, 5, stride=40), nn.Flatten(), nn.Linear(4, 2))\n"
+    )
+    (tmp_path / "how.json").write_text(json.dumps(PREPROCESS))
+    monkeypatch.chdir(tmp_path)
+    table = run("layers", "my_small_nets:net", "--preprocess", "how.json").stdout
+    rows = [line.split() for line in table.splitlines()[2:4]]
+    assert rows[0][5:9] == ["5", "40", "0", "not"]
+    assert rows[1][5:8] == ["5", "–", "–"]

@@ -655,3 +655,12 @@ def test_real_folders(shared_data: Path) -> None:
     assert (len(frames), set(frames.labels)) == (120, {None})
     categories = open_images(shared_data / "caltech101")
     assert (len(categories), len(set(categories.labels))) == (400, 10)
+
+
+def test_class_indices_written_as_text_are_indices(tmp_path: Path) -> None:
+    """Sorted as text, "10" would come before "2"."""
+    images = Arrays(np.zeros((12, 8, 8), np.float32), [str(i) for i in range(12)])
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 12))
+    network = wrap(module, preprocess={"size": [8, 8], "channels": "L"})
+    found, remark = images.class_indices(network, 12)
+    assert (found.tolist(), remark) == (list(range(12)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import convscope
 from convscope.errors import AtlasError
+from convscope.render.text import figure
+from convscope.report import data
 
 # What keeps Debian's chromium quiet on a machine without a network; the page's own requests are watched below.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -138,12 +142,12 @@ def test_unit_page_shows_what_the_atlas_says(atlas, report, page):
     page.goto((report / "layers" / unit.layer.record["slug"] / "unit.html").as_uri() + "#3")
     page.wait_for_selector("#patches figure")
     captions = page.locator("#patches figcaption").all_inner_texts()
-    assert captions == [f"{top.value:.4g} {top.label}" for top in unit.top[:9]]
+    assert captions == [f"{figure(top.value)} {top.label}" for top in unit.top[:9]]
     box = unit.top[0].box
     view = page.locator("#patches figure > svg").first.get_attribute("viewBox")
     assert view == f"{box.x0} {box.y0} {box.width} {box.height}"
     assert page.locator("#panels .chart .bars .point").count() >= 40
-    assert "0.0415" in page.inner_text("#panels")
+    assert "0.04147" in page.inner_text("#panels")
     page.click("#after")
     page.wait_for_function("document.title.startsWith('c3:4 ')")
 
@@ -155,7 +159,7 @@ def test_the_patch_on_the_page_is_the_patch(atlas, report, page):
     page.goto((report / "layers" / unit.layer.record["slug"] / "unit.html").as_uri() + "#3")
     page.wait_for_selector("#patches figure svg image[href]")
     drawn = page.locator("#patches figure > svg").first
-    shot = Image.open(__import__("io").BytesIO(drawn.screenshot())).convert("L")
+    shot = Image.open(io.BytesIO(drawn.screenshot())).convert("L")
     patch = unit.patch(0).convert("L")
     seen = np.asarray(shot.resize(patch.size, Image.Resampling.BOX), float)
     inner = (slice(1, -1), slice(1, -1))  # the drawing has rounded corners
@@ -178,3 +182,80 @@ def test_data_script_is_json(report):
     data = json.loads(text.removeprefix("window.CONVSCOPE = ").rstrip(";\n"))
     assert data["address"] == "c3"
     assert len(data["units"]) == 16
+
+
+def test_what_lies_beside_or_inside_a_report_is_never_lost(atlas, tmp_path):
+    beside = tmp_path / "report.tmp"
+    beside.mkdir()
+    (beside / "thesis.txt").write_text("mine")
+    target = tmp_path / "report"
+    convscope.write_report(atlas, target)
+    shutil.copytree(atlas.path, target / "atlas")
+    with pytest.raises(AtlasError, match=r"something else than a report \(atlas\)"):
+        convscope.write_report(atlas, target)
+    with pytest.raises(AtlasError, match="cannot replace this folder"):
+        convscope.write_report(convscope.Atlas.open(target / "atlas"), target)
+    assert (target / "atlas" / "run.json").exists()
+    assert (beside / "thesis.txt").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"report", "report.tmp"}
+
+
+def test_a_failed_report_leaves_the_old_one(atlas, tmp_path):
+    target = tmp_path / "report"
+    convscope.write_report(atlas, target)
+    before = sorted(target.rglob("*"))
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convscope.write_report(atlas, target, stop)
+    assert sorted(target.rglob("*")) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def wide_atlas(folder: Path) -> convscope.Atlas:
+    """One unit that answers where grey images of 28×220 px are a little lighter; map cells are joined by eights."""
+    conv = torch.nn.Conv2d(1, 1, 1)
+    conv.weight.data.fill_(1)
+    conv.bias.data.fill_(-0.5)
+    pixels = np.full((3, 28, 220), 0.5, np.float32)
+    pixels[0, 2:6, 201:207] = 0.55
+    network = convscope.wrap(
+        torch.nn.Sequential(conv, torch.nn.ReLU()), preprocess={"size": [28, 220], "channels": "L"}
+    )
+    return convscope.scan(network, convscope.Arrays(pixels), folder)
+
+
+@pytest.mark.browser
+def test_the_veil_is_clear_where_the_unit_answers(tmp_path, page):
+    """On an image that is far from square, pixel by pixel in the browser, and nothing is drawn outside of it."""
+    report = convscope.write_report(wide_atlas(tmp_path / "atlas"), tmp_path / "report").parent
+    page.goto((report / "layers" / "000-0" / "unit.html").as_uri())
+    page.wait_for_selector("#whole figure svg image[href]")
+    drawn = page.locator("#whole figure > svg").first
+    shot = Image.open(io.BytesIO(drawn.screenshot())).convert("L")
+    assert shot.width / shot.height == pytest.approx(220 / 28, rel=0.1)
+    seen = np.asarray(shot.resize((220, 28), Image.Resampling.BOX), float)[2:-2, 4:-4]  # without the rounded border
+    seen[seen > 150] = 0  # and without the white box around the strongest pixel
+    row, column = np.unravel_index(seen.argmax(), seen.shape)
+    assert row + 2 < 10
+    assert 198 <= column + 4 < 210
+    assert seen[:, :180].max() < 60  # elsewhere a grey of 128 is dimmed
+
+
+def test_only_rectified_layers_have_dead_units(tmp_path):
+    convs = [torch.nn.Conv2d(1, 2, 1), torch.nn.Conv2d(2, 2, 1)]
+    for conv in convs:
+        conv.weight.data.fill_(0)
+        conv.bias.data.copy_(torch.tensor([-1.0, 1.0]))
+    module = torch.nn.Sequential(convs[0], torch.nn.ReLU(), convs[1])
+    network = convscope.wrap(module, preprocess={"size": [8, 8], "channels": "L"})
+    atlas = convscope.scan(network, convscope.Arrays(np.zeros((4, 8, 8), np.float32)), tmp_path / "atlas")
+    rectified, raw = (data.layer(layer) for layer in atlas.layers)
+    assert rectified["layer"]["dead"] == 1
+    assert [card["dead"] for card in rectified["cards"]] == [True, False]
+    assert raw["layer"]["dead"] is None
+    assert not any(card["dead"] for card in raw["cards"])
+    report = convscope.write_report(atlas, tmp_path / "report").parent
+    assert "not rectified: a response below zero is an answer too" in next(report.rglob("001-2/index.html")).read_text()

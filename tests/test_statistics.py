@@ -571,3 +571,16 @@ def test_draws_of_neighbouring_images_are_independent() -> None:
 
 
 PINNED = [[339, 377, 789, 390], [866, 221, 40, 783], [3, 267, 54, 818]]
+
+
+def test_what_is_too_large_for_the_bins_is_infinite_and_not_less() -> None:
+    counts = np.zeros(2 * HISTOGRAM.magnitudes + 1, np.int64)
+    for value in (1e3, -3e7, 2e7, 5e30, 68640.0):
+        counts[int(HISTOGRAM.bins(torch.tensor([value]))[0])] += 1
+    assert HISTOGRAM.quantile(counts, 1.0) == np.inf
+    assert HISTOGRAM.quantile(counts, 0.0) == -np.inf
+    assert HISTOGRAM.quantile(counts, 0.6) == pytest.approx(68640, rel=1 / 16)
+    (bars,) = HISTOGRAM.panels({"counts": counts[None]}, 0)
+    assert isinstance(bars, Bars)
+    assert sum(bars.heights) == 2
+    assert "3 values beyond" in bars.note

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +80,9 @@ class Atlas:
         run = _read_run(path)
         for name, file in run["files"].items():
             if not (path / name).is_file():
-                raise AtlasError(f"{path}: damaged, {name} is missing; scan again")
+                raise _damaged(path, f"{name} is missing")
             if (path / name).stat().st_size != file["bytes"]:
-                raise AtlasError(f"{path}: damaged, {name} has another size than it was written with; scan again")
+                raise _damaged(path, f"{name} has another size than it was written with")
         return cls(path, run)
 
     def __repr__(self) -> str:
@@ -121,12 +122,19 @@ class Atlas:
         try:
             data = (self.path / name).read_bytes()
         except OSError as error:
-            raise AtlasError(f"{self.path}: damaged, {name} cannot be read ({error}); scan again") from error
+            raise _damaged(self.path, f"{name} cannot be read ({error})") from error
         if hashlib.sha256(data).hexdigest() != self.run["files"][name]["sha256"]:
-            raise AtlasError(
-                f"{self.path}: damaged, the content of {name} has changed since it was written; scan again"
-            )
+            raise _damaged(self.path, f"the content of {name} has changed since it was written")
         return data
+
+    def verify(self) -> None:
+        """Read every file, and compare its checksum.
+
+        Raises:
+            AtlasError: one is not what was written.
+        """
+        for name in self.run["files"]:
+            self.file(name)
 
     @functools.cached_property
     def statistics(self) -> dict[str, Statistic]:
@@ -143,7 +151,16 @@ class Atlas:
         try:
             return load(self.file(STATISTICS))
         except SafetensorError as error:
-            raise AtlasError(f"{self.path}: damaged, {STATISTICS} cannot be read ({error}); scan again") from error
+            raise _damaged(self.path, f"{STATISTICS} cannot be read ({error})") from error
+
+    @functools.cached_property
+    def states(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """The arrays of every statistic by ``layer|statistic``."""
+        states: dict[str, dict[str, NDArray[Any]]] = defaultdict(dict)
+        for name, array in self.arrays.items():
+            owner, _, part = name.rpartition("|")
+            states[owner][part] = array
+        return states
 
     @functools.cached_property
     def pictures(self) -> dict[int, Mapping[str, Any]]:
@@ -207,9 +224,7 @@ class AtlasLayer:
         if statistic not in self.atlas.statistics:
             names = ", ".join(self.atlas.statistics)
             raise AtlasError(f"{self.atlas.path} has no statistic {statistic!r}; it has {names}")
-        prefix = f"{self.address}|{statistic}|"
-        arrays = self.atlas.arrays
-        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        return self.atlas.states[f"{self.address}|{statistic}"]
 
     @functools.cached_property
     def summary(self) -> dict[str, list[float]]:
@@ -300,6 +315,10 @@ class AtlasUnit:
         ]
 
 
+def _damaged(path: Path, what: str) -> AtlasError:
+    return AtlasError(f"{path}: damaged, {what}; delete the folder and scan again")
+
+
 def _unfinished(path: Path) -> str:
     partial = path.with_name(path.name + ".partial") if path.name else path
     return (
@@ -317,16 +336,19 @@ def _read_run(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         if (path / "job.json").exists():
             raise AtlasError(f"{path}: an unfinished scan; run the same scan again to finish it") from None
-        raise AtlasError(f"{path}: no atlas, it has no run.json") from None
+        raise AtlasError(
+            f"{path}: no atlas, it has no run.json; give the folder of an atlas, or another place for a new one"
+        ) from None
     except (OSError, ValueError) as error:
-        raise AtlasError(f"{path}: damaged, run.json cannot be read ({error}); scan again") from error
+        raise _damaged(path, f"run.json cannot be read ({error})") from error
     if not isinstance(run, dict) or run.get("format") != FORMAT:
         raise AtlasError(f"{path}: no atlas, its run.json is something else's")
     if run.get("version") != VERSION:
         raise AtlasError(
-            f"{path}: an atlas of format {run.get('version')}, this convscope reads format {VERSION}; scan again"
+            f"{path}: an atlas of format {run.get('version')}, this convscope reads format {VERSION}; "
+            "delete the folder and scan again"
         )
     missing = {"convscope", "job", "network", "images", "layers", "results", "pictures", "strips", "files"} - run.keys()
     if missing:
-        raise AtlasError(f"{path}: damaged, run.json lacks {', '.join(sorted(missing))}; scan again")
+        raise _damaged(path, f"run.json lacks {', '.join(sorted(missing))}")
     return run

@@ -205,13 +205,13 @@ def _from_factory(arch: str, known: Iterable[str]) -> nn.Module:
     module_name, _, function = arch.partition(":")
     try:
         factory: Callable[[], Any] = getattr(importlib.import_module(module_name), function)
-    except Exception as error:  # importing runs the user's code, which can raise anything
+    except (Exception, SystemExit) as error:  # importing runs the user's code, which can raise anything
         what = f"({type(error).__name__}: {error}){nearest(arch, known)}"
         raise NetworkError(f"{arch!r}: cannot import {function!r} from {module_name!r} {what}") from error
     try:
         with _seeded():
             module = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetworkError(f"{arch}() raised {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise NetworkError(f"{arch}() gave a {type(module).__name__}, not a torch.nn.Module")

@@ -85,15 +85,10 @@ class ShardStore:
             other = dict(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise AtlasError(f"{path}: damaged ({error}); delete the folder and scan again") from error
-        own = json.loads(self._job)
-        differing = [
-            f"{key}: {other.get(key)!r} there, {own.get(key)!r} here"
-            for key in sorted(own.keys() | other.keys())
-            if own.get(key) != other.get(key)
-        ]
+        differing = differences(other, json.loads(self._job))
         if differing:
             raise AtlasError(
-                f"{self.folder}: an unfinished scan of another job ({_short('; '.join(differing))}). "
+                f"{self.folder}: an unfinished scan of another job ({differing}). "
                 "Run that job to its end, delete the folder, or give another place for the atlas"
             )
 
@@ -183,5 +178,14 @@ def _lock(descriptor: int, folder: Path) -> None:
         raise AtlasError(f"{folder}: another scan is at work in it; wait for its end, or give another place") from error
 
 
-def _short(text: str, limit: int = 300) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """How two jobs differ, for people: plain values as they are, and hashes and lists only by name."""
+    parts = []
+    for name in sorted(there.keys() | here.keys()):
+        one, other = there.get(name), here.get(name)
+        if isinstance(one, dict) and isinstance(other, dict) and one != other:
+            parts.append(differences(one, other))
+        elif one != other:
+            plain = all(not isinstance(value, str | list | dict) or len(value) < 20 for value in (one, other))
+            parts.append(f"{name}: {one!r} there, {other!r} here" if plain else f"another value of '{name}'")
+    return "; ".join(parts)

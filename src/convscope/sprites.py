@@ -29,8 +29,6 @@ from convscope.preprocess import Preprocess
 from convscope.shards import write
 from convscope.statistics.topk import NOBODY
 
-__all__ = ["NOBODY", "TILE", "Likes", "clear", "clear_tiles", "likes_of", "write_pictures"]
-
 TILE = 64  # px, the longer side of a patch in a strip, at most
 _ROWS = 64  # units in one sheet of strips
 _SHEET = 2048  # px, the longer side of a sheet of pictures, about

@@ -6,6 +6,7 @@ standard output. Exit code 0: done, 1: failed, 2: wrong usage.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -27,18 +28,23 @@ class _Commands(click.Group):
         except ConvscopeError as error:
             _fail(str(error))
         except KeyboardInterrupt:
-            _fail("stopped; the same command goes on where it was")
+            _fail("stopped" + _GOES_ON.get(str(ctx.invoked_subcommand), ""))
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
-            _fail(f"{error.strerror or error}{where}; what is done is kept, and the same command goes on from there")
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "; make room" + _GOES_ON.get(str(ctx.invoked_subcommand), "") if full else ""
+            _fail(f"{error.strerror or error}{where}{remedy}")
         except RuntimeError as error:
             if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
                 raise
             _fail(f"out of memory; give a smaller --batch-size ({str(error).splitlines()[0]})")
 
 
+_GOES_ON = {"scan": "; what is done is kept, and the same command goes on from there"}
+
+
 def _fail(message: str) -> None:
-    click.echo(f"convscope: {message}", err=True)
+    click.echo(f"convscope: {' '.join(message.split())}", err=True)  # one line, also where an error of others has more
     sys.exit(1)
 
 

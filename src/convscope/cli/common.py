@@ -57,7 +57,8 @@ def load_network(model: str, arch: str | None, preprocess: Path | None, device: 
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise NetworkError(f"--device {chosen}: not usable here ({str(error).splitlines()[0]})") from error
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise NetworkError(f"--device {chosen}: not usable here ({reason}); --device cpu always is") from error
     return convscope.load(model, arch=arch, preprocess=preprocess, device=chosen)
 
 
@@ -74,8 +75,8 @@ def open_browser(page: Path) -> None:
 
 
 @contextmanager
-def progress_bar(unit: str = "images") -> Iterator[Callable[[str, int, int], None]]:
-    """A function of (phase, done, total) that shows rate and time left on standard error; as lines off a terminal."""
+def progress_bar(unit: str = "images") -> Iterator[Callable[..., None]]:
+    """A function of (phase, done, total, begun=0): rate and time left on standard error, as lines off a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -88,9 +89,9 @@ def progress_bar(unit: str = "images") -> Iterator[Callable[[str, int, int], Non
     with Progress(*columns, console=console, transient=True) as bar:
         tasks: dict[str, Any] = {}
 
-        def show(phase: str, done: int, total: int) -> None:
+        def show(phase: str, done: int, total: int, begun: int = 0) -> None:
             if phase not in tasks:
-                tasks[phase] = bar.add_task(phase, total=total, rate="")
+                tasks[phase] = bar.add_task(phase, total=total, completed=begun, rate="")
             task = tasks[phase]
             bar.update(task, completed=done)
             speed = next(each.speed for each in bar.tasks if each.id == task)
@@ -99,20 +100,19 @@ def progress_bar(unit: str = "images") -> Iterator[Callable[[str, int, int], Non
         yield show
 
 
-def _lines(write: Callable[..., None], unit: str, every: float = 10.0) -> Callable[[str, int, int], None]:
+def _lines(write: Callable[..., None], unit: str, every: float = 10.0) -> Callable[..., None]:
     """The same as plain lines, for logs: at the end of a phase, and every ten seconds."""
-    started: dict[str, tuple[float, int]] = {}
-    last = time.monotonic()
+    started: dict[str, float] = {}
+    last = previous = time.monotonic()
 
-    def show(phase: str, done: int, total: int) -> None:
-        nonlocal last
+    def show(phase: str, done: int, total: int, begun: int = 0) -> None:
+        nonlocal last, previous
         now = time.monotonic()
-        begin, first = started.setdefault(phase, (now, done))
+        rate = (done - begun) / max(now - started.setdefault(phase, previous), 1e-9)
+        previous = now
         if done >= total or now - last >= every:
             last = now
-            rate = (done - first) / max(now - begin, 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-            speed = f", {rate:.1f} {unit}/s" if rate else ""
-            write(f"{phase}: {done} of {total}{speed}{left}", highlight=False)
+            write(f"{phase}: {done} of {total}, {rate:.1f} {unit}/s{left}", highlight=False, soft_wrap=True)
 
     return show

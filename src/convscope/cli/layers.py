@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convscope.cli.common import json_option, load_network, model_options, print_json
+from convscope.render.text import field_of_view, figure, scaled
 
 if TYPE_CHECKING:
     from convscope.geometry import Grid
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 def layers(model: str, arch: str | None, preprocess: Path | None, device: str | None, as_json: bool) -> None:
     """List the layers of MODEL: name, kind, output, parameters, FLOPs and field of view.
 
-    The field is the square of input pixels that a unit sees: its size, how far it moves from one position to the
-    next, and where it starts (all in pixels, before the picture's border where there is padding).
+    The field is the square of input pixels that a unit sees: its size, how far it moves from one position of the map
+    to the next, and where the first one starts, all in pixels; a negative start lies outside the image.
     """
     from convscope.receptive_field import receptive_fields
     from convscope.recorder import record
@@ -37,23 +38,25 @@ def layers(model: str, arch: str | None, preprocess: Path | None, device: str | 
         "flops": sum(row["flops"] for row in rows),
     }
     if as_json:
-        print_json(about | {"layers": rows})
+        print_json(about | {"layers": [{key: row[key] for key in row if key != "text"} for row in rows]})
     else:
         _print(about, rows)
 
 
 def _row(layer: LayerNode, grid: Grid, bound: str | None) -> dict[str, Any]:
-    axes = [spans.steps() for spans in (grid.rows, grid.columns)]
-    whole = grid.cells == (1, 1)
+    axes = (grid.rows, grid.columns)
+    steps = [spans.steps() for spans in axes if len(layer.shape) == 3]
+    regular = [each for each in steps if each is not None and each.stride] if None not in steps else []
     return {
         "name": str(layer.address),
         "kind": layer.kind,
         "shape": list(layer.shape),
         "parameters": layer.parameters,
         "flops": layer.flops,
-        "field": [int((spans.high - spans.low).max()) for spans in (grid.rows, grid.columns)],
-        "stride": None if whole or not all(axes) else [axis.stride for axis in axes if axis],
-        "start": None if whole or not all(axes) else [axis.start for axis in axes if axis],
+        "field": [int((spans.high - spans.low).max()) for spans in axes],
+        "stride": [each.stride for each in regular] or None,
+        "start": [each.start for each in regular] or None,
+        "text": field_of_view(grid, layer.shape),
         "nonlinearity": layer.nonlinearity,
         "field_is_a_bound_because_of": bound,
     }
@@ -64,17 +67,14 @@ def _print(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     from rich.measure import Measurement
     from rich.table import Table
 
-    from convscope.render.text import figure, scaled
-
     title = f"{about['network']}, input {' × '.join(map(str, about['input']))}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("layer", "kind", "output", "parameters", "FLOPs", "field", "stride", "start", "read after"):
         table.add_column(column, justify="left" if column in {"layer", "kind", "read after"} else "right", no_wrap=True)
     for row in rows:
-        whole = row["shape"][1:] in ([], [1, 1])
         table.add_row(
             row["name"], row["kind"], "×".join(map(str, row["shape"])), figure(row["parameters"]), scaled(row["flops"]),
-            "whole image" if whole else _both(row["field"]), _both(row["stride"]), _both(row["start"]),
+            row["text"]["size"], row["text"]["stride"], row["text"]["start"],
             row["nonlinearity"] or "not rectified",
         )  # fmt: skip
     table.add_section()
@@ -86,11 +86,3 @@ def _print(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     console.print(table)
     for operation in sorted({row["field_is_a_bound_because_of"] for row in rows} - {None}):
         console.print(f"Fields behind {operation!r} are bounds: what that operation does to a field is not known.")
-
-
-def _both(values: list[float] | None) -> str:
-    """Rows by columns, once where they are the same."""
-    if values is None:
-        return "–"
-    texts = [f"{value:g}" for value in values]
-    return texts[0] if texts[0] == texts[1] else "×".join(texts)

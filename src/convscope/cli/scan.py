@@ -57,23 +57,38 @@ def scan(
     if show and pages is None:
         raise click.UsageError("--open shows a report: give --report DIR as well")
     import convscope
+    from convscope.report import check_folder
     from convscope.scanner import Progress
 
     network = load_network(model, arch, preprocess, device)
     image_set = convscope.open_images(images)
-    layers = [name for part in chosen for name in part.split(",") if name] or None
+    layers = [name for part in chosen for name in part.split(",") if name]
+    if chosen and not layers:
+        raise click.UsageError("--layers names no layer")
+    if pages is not None:
+        check_folder(pages, output)
     start = time.perf_counter()
+    now = 0  # images of this run; the others were there from an earlier one
     with progress_bar() as bar:
 
         def progress(step: Progress) -> None:
-            bar(step.phase, step.done, step.total)
+            nonlocal now
+            bar(step.phase, step.done, step.total, step.begun)
+            now = step.done - step.begun if step.phase == "scanning" else now
 
         atlas = convscope.scan(
-            network, image_set, output, layers=layers, at=at, limit=limit, batch_size=batch_size, progress=progress
+            network,
+            image_set,
+            output,
+            layers=layers or None,
+            at=at,
+            limit=limit,
+            batch_size=batch_size,
+            progress=progress,
         )
     seconds = time.perf_counter() - start
     result = {"atlas": str(output)} | _results(atlas)
-    result |= {"seconds": round(seconds, 3), "images_per_second": round(result["images"] / seconds, 2)}
+    result |= {"seconds": round(seconds, 3), "images_per_second": round(now / seconds, 2)}
     if pages is not None:
         with progress_bar("layers") as bar:
             page = convscope.write_report(atlas, pages, lambda done, total: bar("report", done, total))

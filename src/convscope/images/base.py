@@ -44,7 +44,7 @@ class ImageSet(ABC):
     def signature(self, start: int, stop: int) -> str:
         """A hash that changes when any of the images start to stop-1, or its label, is replaced.
 
-        It does not open files.
+        It is quick: files are not opened.
         """
 
     def class_indices(self, network: Network, outputs: int) -> tuple[NDArray[np.int64], str | None]:
@@ -83,8 +83,8 @@ def _class_table(network: Network, labels: Iterable[Label], outputs: int) -> tup
     """Class name -> index, and what there is to say about it. Names that stand for two classes are left out."""
     if network.classes is None:
         names = sorted({label for label in labels if isinstance(label, str)})
-        if not names:
-            return {}, None
+        if all(name.isascii() and name.isdigit() for name in names):
+            return {name: int(name) for name in names}, None  # class indices, written as text
         if len(names) != outputs:
             return {}, f"the network has {outputs} classes without names, and there are {len(names)} different labels"
         remark = "the network's classes have no names; the labels, sorted, were taken for them in this order"

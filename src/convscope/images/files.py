@@ -112,7 +112,7 @@ def from_folder(root: Path, spec: str) -> Files:
 def _image_files(root: Path) -> list[str]:
     found = []
     for folder, subfolders, files in os.walk(root, onerror=_refuse, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".") and not _loops(Path(folder, name))]
+        subfolders[:] = [name for name in subfolders if _is_of_the_set(Path(folder, name))]
         relative = Path(folder).relative_to(root)
         found += [
             (relative / name).as_posix()
@@ -120,6 +120,12 @@ def _image_files(root: Path) -> list[str]:
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
         ]
     return found
+
+
+def _is_of_the_set(folder: Path) -> bool:
+    """Not hidden, no link back, and nothing that convscope itself has put there: an atlas's pictures are no images."""
+    ours = ("run.json", "job.json", "convscope-report.json")
+    return not (folder.name.startswith(".") or _loops(folder) or any((folder / name).exists() for name in ours))
 
 
 def _refuse(error: OSError) -> None:

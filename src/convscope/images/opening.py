@@ -16,8 +16,8 @@ def open_images(spec: str | Path) -> ImageSet:
     Raises:
         ImagesError: there is no such set, it is empty, or its labels are written wrongly.
     """
-    text = str(spec)
-    path = Path(text)
+    path = Path(spec)
+    text = str(path) if path.exists() else str(spec)  # "photos/" and "./photos" are the same set as "photos"
     if text.startswith("digits:"):
         return Digits(text)
     if path.is_dir():

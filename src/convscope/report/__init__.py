@@ -5,6 +5,6 @@
 data are scripts too, and the code that draws charts is copied from the installed Plotly.
 """
 
-from convscope.report.writer import write_report
+from convscope.report.writer import check_folder, write_report
 
-__all__ = ["write_report"]
+__all__ = ["check_folder", "write_report"]

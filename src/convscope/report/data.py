@@ -11,6 +11,8 @@ import numpy as np
 from convscope.atlas import Atlas, AtlasLayer, AtlasUnit
 from convscope.geometry import Spans
 from convscope.render.html import panel_json
+from convscope.render.text import field_of_view, figure
+from convscope.statistics.topk import TopK
 
 _SHOWN = 12  # units of a layer on the first page
 
@@ -22,7 +24,7 @@ def index(atlas: Atlas) -> dict[str, Any]:
         "title": atlas.run["network"]["name"],
         "layers": layers,
         "units": sum(each["units"] for each in layers),
-        "dead": sum(each["dead"] for each in layers),
+        "dead": sum(each["dead"] or 0 for each in layers),
         "widest": max(each["flops"] for each in layers),
     }
 
@@ -40,8 +42,9 @@ def layer(layer: AtlasLayer) -> dict[str, Any]:
         "parameters": record["parameters"],
         "flops": record["flops"],
         "nonlinearity": record["nonlinearity"],
-        "field": field(layer),
-        "dead": sum(value <= 0 for value in summary["maximum"]),
+        "field": field_of_view(layer.grid, layer.shape),
+        "bound": record["bound"],
+        "dead": sum(_is_dead(layer, unit) for unit in range(layer.units)) if _is_rectified(layer) else None,
         "nans": sum(count > 0 for count in summary["nans"]),
         "zeros": _mean(summary["nonpositive"]),
         "strip": strip(layer),
@@ -58,23 +61,14 @@ def strip(layer: AtlasLayer) -> dict[str, Any]:
             "sharp": max(strips["tile"]) <= 24}  # fmt: skip
 
 
-def field(layer: AtlasLayer) -> dict[str, Any]:
-    """The size, stride and start of a layer's field as text, "whole image" where it sees everything."""
-    rows, columns = layer.grid.rows, layer.grid.columns
-    if layer.grid.cells == (1, 1):
-        return {"size": "the whole image", "stride": "–", "start": "–"}
-    texts = [_axis(rows), _axis(columns)]
-    names = ("size", "stride", "start")
-    return {name: texts[0][name] if texts[0][name] == texts[1][name] else f"{texts[0][name]} × {texts[1][name]}"
-            for name in names}  # fmt: skip
+def _is_rectified(layer: AtlasLayer) -> bool:
+    """Whether a response of zero means silence: behind a non-linearity that lets nothing negative through."""
+    return layer.record["nonlinearity"] is not None and not any(value < 0 for value in layer.summary["minimum"])
 
 
-def _axis(spans: Spans) -> dict[str, str]:
-    steps = spans.steps()
-    if steps is None:
-        widest = int((spans.high - spans.low).max())
-        return {"size": f"up to {widest} px", "stride": "uneven", "start": str(int(spans.low[0]))}
-    return {"size": f"{steps.size} px", "stride": f"{steps.stride:g} px", "start": f"{steps.start} px"}
+def _is_dead(layer: AtlasLayer, unit: int) -> bool:
+    """Never above zero, where that says something [METHODS 3.4]; a unit that gave only NaN is not dead but broken."""
+    return _is_rectified(layer) and layer.summary["maximum"][unit] <= 0
 
 
 def _card(layer: AtlasLayer, unit: int) -> dict[str, Any]:
@@ -83,7 +77,7 @@ def _card(layer: AtlasLayer, unit: int) -> dict[str, Any]:
         "index": unit,
         "maximum": summary["maximum"][unit],
         "active": 1 - summary["nonpositive"][unit],
-        "dead": summary["maximum"][unit] <= 0,
+        "dead": _is_dead(layer, unit),
         "nan": summary["nans"][unit] > 0,
     }
 
@@ -114,7 +108,9 @@ def units(layer: AtlasLayer) -> dict[str, Any]:
     places = {image: layer.atlas.pictures[image] for image in used}
     origin, pitch = zip(*(_lattice(spans) for spans in (layer.grid.rows, layer.grid.columns)), strict=True)
     maps = layer.state("topk")["maps"]
-    block = _block(layer, maps.shape[2:])
+    topk = layer.atlas.statistics["topk"]
+    assert isinstance(topk, TopK)
+    block = topk.block(layer.shape[1:])
     return {
         "address": str(layer.address),
         "ranks": maps.shape[1],
@@ -134,16 +130,11 @@ def _unit(unit: AtlasUnit) -> dict[str, Any]:
     ranks = unit.layer.state("topk")["maps"].shape[1]
     maps = unit.layer.state("topk")["maps"][unit.index]
     return {
-        "top": [[top.id, _short(top.value), *top.box.as_tuple()] for top in unit.top[:ranks]],
+        "top": [[top.id, figure(top.value), *top.box.as_tuple(), top.row, top.column] for top in unit.top[:ranks]],
         "maps": base64.b64encode(np.ascontiguousarray(maps).tobytes()).decode(),
         "panels": [panel_json(panel) for panel in unit.panels()],
-        "dead": unit.summary["maximum"] <= 0,
+        "dead": _is_dead(unit.layer, unit.index),
     }
-
-
-def _block(layer: AtlasLayer, kept: tuple[int, ...]) -> int:
-    """How many cells of the layer's map became one of the kept map."""
-    return math.ceil(layer.grid.cells[0] / kept[0]) if kept[0] else 1
 
 
 def _lattice(spans: Spans) -> tuple[float, float]:
@@ -158,7 +149,3 @@ def _lattice(spans: Spans) -> tuple[float, float]:
 def _mean(values: list[float]) -> float:
     finite = [value for value in values if not math.isnan(value)]
     return sum(finite) / len(finite) if finite else math.nan
-
-
-def _short(value: float) -> float | None:
-    return float(f"{value:.4g}") if math.isfinite(value) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from convscope.render import text
 from convscope.report import data
 
 _MARK = "convscope-report.json"  # by which a later run knows that it may replace the folder
+_OWN = {"index.html", "layers", "assets", "pictures", "strips", _MARK}
 
 
 def write_report(
@@ -31,18 +32,38 @@ def write_report(
     Raises:
         AtlasError: `folder` holds something else.
     """
-    folder = Path(folder)
-    if folder.exists() and not (folder / _MARK).exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise AtlasError(f"{folder}: there is something else than a report; give another folder")
-    temporary = folder.with_name(folder.name + ".tmp")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    temporary.mkdir(parents=True)
-    _write(atlas, temporary, progress)
-    if folder.exists():
-        shutil.rmtree(folder)
-    temporary.rename(folder)
-    return folder / "index.html"
+    check_folder(folder, atlas.path)
+    target = Path(folder).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as place:
+        temporary = Path(place) / "report"
+        _write(atlas, temporary, progress)
+        if target.exists():
+            target.rename(Path(place) / "old")
+        temporary.rename(target)
+    return Path(folder) / "index.html"
+
+
+def check_folder(folder: str | Path, atlas: str | Path) -> None:
+    """Raise unless a report of `atlas` may be written into `folder`: it is new, empty, or holds a report alone.
+
+    Raises:
+        AtlasError: there is something else, which would be lost.
+    """
+    target = Path(folder).resolve()
+    if target == Path.cwd() or target in Path(atlas).resolve().parents or target == Path(atlas).resolve():
+        raise AtlasError(f"{folder}: a report cannot replace this folder; give it one of its own")
+    if target.is_dir():
+        others = {path.name for path in target.iterdir()} - _OWN
+        if not others and ((target / _MARK).exists() or not any(target.iterdir())):
+            return
+        raise AtlasError(f"{folder}: there is something else than a report ({_some(others)}); give another folder")
+    if target.exists():
+        raise AtlasError(f"{folder}: there is a file of this name; give another folder")
+
+
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "") if names else "unfinished"
 
 
 def _write(atlas: Atlas, folder: Path, progress: Callable[[int, int], None]) -> None:

@@ -125,7 +125,8 @@ def select(graph: Graph, wanted: Sequence[str] | None) -> tuple[LayerNode, ...]:
         found = _matching(graph, pattern)
         if not found:
             known = [str(layer.address) for layer in graph.layers()]
-            raise AddressError(f"no convolution or linear layer is named {pattern!r}{nearest(pattern, known)}")
+            hint = nearest(pattern, known) or "; 'convscope layers' lists them"
+            raise AddressError(f"no convolution or linear layer is named {pattern!r}{hint}")
         chosen |= found
     return tuple(layer for layer in graph.layers() if str(layer.address) in chosen)
 
@@ -180,12 +181,7 @@ def _evenly(images: int, limit: int | None) -> tuple[int, ...]:
 def _truth(network: Network, images: ImageSet, graph: Graph) -> tuple[np.ndarray[Any, np.dtype[np.int64]], str | None]:
     """The class index of every image, and a remark; all unknown where the output is not a score for each class."""
     shape = graph.shapes[graph.outputs[0]]
-    if len(shape) != 2 or network.output != "softmax":
-        return np.full(len(images), -1), None
-    outputs = shape[1]
-    if network.classes is not None and len(network.classes) > outputs:
-        raise NetworkError(f"{network.name}: {len(network.classes)} names of classes for {outputs} outputs")
-    return images.class_indices(network, outputs)
+    return images.class_indices(network, shape[1] if len(shape) == 2 and network.output == "softmax" else 0)
 
 
 def _job(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from convscope import capture, shards, sprites
 from convscope.atlas import STATISTICS, Atlas
-from convscope.errors import AtlasError, ImagesError
+from convscope.errors import AtlasError, ConvscopeError, ImagesError, NetworkError
 from convscope.graph import LayerNode
-from convscope.images import ImageSet
+from convscope.images import ImageSet, open_images
 from convscope.network import Network
 from convscope.scanner import manifest
 from convscope.scanner.batches import Batch, batches
@@ -26,17 +27,19 @@ from convscope.scanner.plan import At, Plan, channels_last
 from convscope.scanner.tally import Tally
 from convscope.shards import ShardState, ShardStore
 from convscope.statistics import Accumulator, Activations
+from convscope.statistics.topk import NOBODY
 
 Accumulators = Mapping[tuple[str, str], Accumulator]  # by layer and statistic
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a scan says about itself while it runs: `done` of `total` images in this phase."""
+    """What a scan says about itself while it runs: `done` of `total` images in this phase, `begun` of them before."""
 
     phase: str
     done: int
     total: int
+    begun: int = 0
 
 
 Report = Callable[[Progress], None]
@@ -44,7 +47,7 @@ Report = Callable[[Progress], None]
 
 def scan(
     network: Network,
-    images: ImageSet,
+    images: ImageSet | str | Path,
     path: str | Path,
     *,
     layers: Sequence[str] | None = None,
@@ -56,6 +59,7 @@ def scan(
     """Scan `images` with `network` into an atlas at `path`; a scan that was interrupted goes on where it was.
 
     Args:
+        images: a set, or what `open_images` understands.
         layers: names of layers, of modules (all layers inside), or patterns such as ``features.*.squeeze``; default
             all convolution and linear layers.
         at: read units at their "response" (after batch norm and rectifier) or at the raw "output" [METHODS 0.3].
@@ -70,6 +74,7 @@ def scan(
         NetworkError: the network does not run on such images, or has no layers.
     """
     path = Path(path)
+    images = open_images(images) if isinstance(images, str | Path) else images
     plan = Plan.make(network, images, layers=layers, at=at, limit=limit, batch_size=batch_size)
     if path.exists() and not _is_empty(path):
         return _finished(path, plan)
@@ -89,8 +94,9 @@ def _compute(plan: Plan, store: ShardStore, progress: Report) -> None:
     if store.done < len(plan.keys):  # what else is there is of images that have changed since
         sprites.clear(store.folder)
         (store.folder / "run.json").unlink(missing_ok=True)
+    begun = plan.start(store.done)
     for index in store.missing():
-        store.add(index, _shard(plan, index, progress))
+        store.add(index, _shard(plan, index, begun, progress))
         store.fold(lambda first, second: _merge(plan, first, second))
     store.fold(lambda first, second: _merge(plan, first, second))
     assert store.state is not None
@@ -102,7 +108,10 @@ def _is_complete(folder: Path, plan: Plan) -> bool:
     path = folder / "run.json"
     if not path.exists():
         return False
-    run = json.loads(path.read_bytes())
+    try:
+        run = json.loads(path.read_bytes())
+    except ValueError:  # it is written again
+        return False
     return manifest.same_job(run, plan) and run["images"]["signature"] == manifest.signature(plan)
 
 
@@ -114,11 +123,15 @@ def _finished(path: Path, plan: Plan) -> Atlas:
     """The atlas at `path`, if it is that of this job."""
     there = Atlas.open(path)
     if not manifest.same_job(there.run, plan):
-        raise AtlasError(f"{path}: there is an atlas of another job already; give another place, or delete it")
+        differing = shards.differences(there.run["job"], json.loads(json.dumps(plan.job)))
+        raise AtlasError(
+            f"{path}: there is an atlas of another job already ({differing}); give another place, or delete it"
+        )
     if there.run["images"]["signature"] != manifest.signature(plan):
         raise AtlasError(
             f"{path}: there is an atlas of this job, whose images have changed since; give another place, or delete it"
         )
+    there.verify()
     return there
 
 
@@ -131,7 +144,7 @@ def _accumulators(plan: Plan) -> Accumulators:
     }
 
 
-def _shard(plan: Plan, index: int, progress: Report) -> ShardState:
+def _shard(plan: Plan, index: int, begun: int, progress: Report) -> ShardState:
     """Compute one shard from nothing."""
     accumulators, tally = _accumulators(plan), Tally()
     done = plan.start(index)
@@ -140,7 +153,7 @@ def _shard(plan: Plan, index: int, progress: Report) -> ShardState:
         if len(batch.ids):
             _feed(plan, batch, accumulators, tally)
         done += len(batch.ids) + len(batch.skipped)
-        progress(Progress("scanning", done, len(plan.ids)))
+        progress(Progress("scanning", done, len(plan.ids), begun))
     return _to_state(accumulators, tally)
 
 
@@ -151,9 +164,15 @@ def _feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) ->
         taps.setdefault(layer.value(plan.at), []).append(_tap(plan, layer, batch, accumulators))
     inputs = channels_last(batch.inputs.to(plan.network.device))
     with torch.no_grad():
-        result = capture.run(
-            plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()}
-        )
+        try:
+            result = capture.run(
+                plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()}
+            )
+        except (ConvscopeError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            first, last = batch.ids[0], batch.ids[-1]
+            raise NetworkError(f"the network failed on images {first} to {last}: {error}") from error
         tally.count(result, batch.inputs, plan.truth[batch.ids])
 
 
@@ -195,6 +214,7 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
     """Write pictures and ``run.json``; the folder then is an atlas but for its name."""
     tally = Tally.from_json(state.meta["tally"])
     if not tally.read:
+        shutil.rmtree(folder)  # nothing in it is worth keeping, and it would stand in the way of a better try
         reasons = "; ".join(f"{skip['name']}: {skip['reason']}" for skip in tally.skipped[:3])
         raise ImagesError(f"{plan.images.spec}: none of {len(tally.skipped)} images could be read ({reasons})")
     shards.write(folder / STATISTICS, save(state.tensors))
@@ -203,7 +223,7 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
         sprites.likes_of(plan.slug(layer), plan.grid(layer), _part(state, str(layer.address), "topk"), ranks)
         for layer in plan.layers
     ]
-    total = len({int(image) for like in likes for image in like.ids.ravel()} - {sprites.NOBODY})
+    total = len({int(image) for like in likes for image in like.ids.ravel()} - {NOBODY})
     done = 0
 
     def advance(count: int) -> None:

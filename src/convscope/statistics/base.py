@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from convscope.errors import CaptureError
 from convscope.panel import Panel
 
 
@@ -47,6 +48,10 @@ class Activations:
 
     def __init__(self, values: Tensor, channel: int, ids: Tensor, layer: str) -> None:
         count = values.shape[0]
+        if count != len(ids):
+            raise CaptureError(
+                f"layer {layer} gave {count} results for {len(ids)} images, so they cannot be told apart; leave it out"
+            )
         units = values.shape[channel]
         last = values.movedim(channel, -1)
         self.places = tuple(last.shape[1:-1])

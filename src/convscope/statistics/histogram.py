@@ -19,7 +19,8 @@ from torch import Tensor
 from convscope.panel import Bars, Panel
 from convscope.statistics.base import Accumulator, Activations, Statistic
 
-LOWEST, HIGHEST = -18, 13  # exponents: magnitudes below 2^-18 count as zero, those from 2^13 on fall into the last bin
+# Exponents: magnitudes below 2^-18 count as zero, and those from 2^24 (16.8 million) on as infinite.
+LOWEST, HIGHEST = -18, 24
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Histogram(Statistic):
 
     @property
     def magnitudes(self) -> int:
-        """Bins of either sign."""
-        return (HIGHEST - LOWEST) << self.bits
+        """Bins of either sign, the last one for what is too large."""
+        return ((HIGHEST - LOWEST) << self.bits) + 1
 
     def start(self, units: int, places: tuple[int, ...], device: torch.device) -> HistogramAccumulator:
         """See `Statistic.start`."""
@@ -52,14 +53,17 @@ class Histogram(Statistic):
         return torch.where(values < 0, -magnitude, magnitude).add_(self.magnitudes)
 
     def edges(self) -> NDArray[np.float64]:
-        """(bins + 1,) bounds of the bins; the outermost are where clamping sets in."""
+        """(bins + 1,) bounds of the bins; the outermost are infinite."""
         steps = np.arange((HIGHEST - LOWEST) << self.bits)
         positive = 2.0 ** (LOWEST + (steps >> self.bits)) * (1 + (steps % (1 << self.bits)) / (1 << self.bits))
-        positive = np.append(positive, 2.0**HIGHEST)
+        positive = np.append(positive, [2.0**HIGHEST, np.inf])
         return np.concatenate([-positive[::-1], positive])
 
     def quantile(self, counts: NDArray[np.int64], q: float) -> float:
-        """The value below which a share `q` of the counted values lies, linear inside a bin; NaN without counts."""
+        """The value below which a share `q` of the counted values lies, linear inside a bin.
+
+        NaN without counts, and infinite where the value is too large for the bins.
+        """
         if not 0 <= q <= 1:
             raise ValueError(f"q is {q}; expected a share from 0 to 1")
         total = counts.sum()
@@ -70,6 +74,8 @@ class Histogram(Statistic):
         i = int(np.searchsorted(below, q * total, side="left").clip(first, last))
         inside = (q * total - (below[i] - counts[i])) / max(1, counts[i])
         edges = self.edges()
+        if i in (0, len(counts) - 1):
+            return float(edges[0] if i == 0 else edges[-1])
         if i == self.magnitudes:  # the bin of zero holds zeros far more often than anything else
             return 0.0
         return float(edges[i] + inside * (edges[i + 1] - edges[i]))
@@ -77,8 +83,11 @@ class Histogram(Statistic):
     def panels(self, state: Mapping[str, Any], unit: int) -> list[Panel]:
         """Bars of the counts, in 48 even bins between the smallest and the largest value."""
         counts = np.asarray(state["counts"][unit])
-        edges, heights = _evenly(self.edges(), counts, self.magnitudes)
+        beyond = int(counts[0] + counts[-1])
+        edges, heights = _evenly(self.edges()[1:-1], counts[1:-1], self.magnitudes - 1)
         where = f"{self.positions} positions of each image, drawn by a hash (all, where a map has fewer)"
+        if beyond:
+            where += f"; {beyond} values beyond ±2^{HIGHEST} are left out"
         return [Bars("Distribution of the response", tuple(edges), tuple(heights), "response", "values", where)]
 
 
@@ -97,10 +106,11 @@ def _evenly(
     if high <= low:
         high = low + 1.0
     even = np.linspace(low, high, bins + 1)
-    cumulative = np.interp(even, edges, np.concatenate([[0], np.cumsum(counts)]))
+    # Rounded before the differences are taken: every height is a whole number, and their sum is right.
+    cumulative = np.interp(even, edges, np.concatenate([[0], np.cumsum(counts)])).round()
     cumulative[0], cumulative[-1] = 0, counts.sum()
     # Six digits tell the edges apart: the range of even a single bin is 1/32 of its numbers.
-    return [float(f"{x:.6g}") for x in even], [round(float(x), 2) for x in np.diff(cumulative)]
+    return [float(f"{x:.6g}") for x in even], np.diff(cumulative).tolist()
 
 
 class HistogramAccumulator(Accumulator):

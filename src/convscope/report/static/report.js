@@ -12,8 +12,9 @@
     return made;
   }
 
-  // The image of a sheet, placed so that pixel (0, 0) of the image lies at (0, 0) of the drawing.
-  function picture(svg, image) {
+  // The image of a sheet, placed so that pixel (0, 0) of the image lies at (0, 0) of the drawing; what is returned
+  // shows only what lies on the image. `side` is how many pixels are seen: few are shown as they are, without a blur.
+  function picture(svg, image, side) {
     var height = data.size[0], width = data.size[1], place = data.pictures[image].place;
     var window_ = element(svg, "svg", { x: 0, y: 0, width: width, height: height, overflow: "hidden" });
     var sheet = new Image(), shown = element(window_, "image", { x: -place[2], y: -place[1] });
@@ -23,12 +24,14 @@
       shown.setAttribute("href", sheet.src);
     };
     sheet.src = root + data.sheets[place[0]];
-    if (Math.max(height, width) <= 64) shown.style.imageRendering = "pixelated";
+    if (side <= 64) shown.style.imageRendering = "pixelated";
+    return window_;
   }
 
   function drawing(parent, box, label) {
     var view = [box[1], box[0], box[3] - box[1], box[2] - box[0]].join(" ");
-    var svg = element(parent, "svg", { viewBox: view, role: "img", "aria-label": label });
+    var svg = element(parent, "svg", { viewBox: view, role: "img", "aria-label": label,
+                                       style: "aspect-ratio:" + (box[3] - box[1]) + "/" + (box[2] - box[0]) });
     element(svg, "rect", { x: box[1], y: box[0], width: box[3] - box[1], height: box[2] - box[0],
                            fill: "rgb(" + data.padding.join(",") + ")" });
     return svg;
@@ -36,15 +39,17 @@
 
   function caption(figure, top, rank) {
     var about = data.pictures[top[0]], label = about.label === null ? about.name : about.label;
-    var line = element(figure, "figcaption", { title: about.name });
-    element(line, "b", {}, top[1] === null ? "NaN" : String(top[1]));
+    var line = element(figure, "figcaption", {
+      title: about.name + " (image " + top[0] + "), row " + top[6] + " and column " + top[7] + " of the map" });
+    element(line, "b", {}, top[1]);
     line.appendChild(document.createTextNode(" " + label));
     figure.setAttribute("aria-label", "rank " + (rank + 1));
   }
 
-  // The response as a veil: clear where it is strong. Cells lie around the centres of their fields; beyond the
+  // The response as a veil: clear where it is strong; none where it is nowhere above zero. Cells lie around the centres of their fields; beyond the
   // outermost ones the border value goes on.
   function veil(svg, values) {
+    if (!values.some(function (value) { return value; })) return;
     var rows = data.map.cells[0], columns = data.map.cells[1], pitch = data.map.pitch, origin = data.map.origin;
     var y = Math.max(1, Math.ceil(origin[0] / pitch[0])), x = Math.max(1, Math.ceil(origin[1] / pitch[1]));
     var canvas = document.createElement("canvas");
@@ -52,7 +57,7 @@
     var context = canvas.getContext("2d"), pixels = context.createImageData(canvas.width, canvas.height);
     for (var i = 0; i < canvas.height; i++) for (var j = 0; j < canvas.width; j++) {
       var row = Math.min(Math.max(i - y, 0), rows - 1), column = Math.min(Math.max(j - x, 0), columns - 1);
-      pixels.data[4 * (i * canvas.width + j) + 3] = 200 * (1 - Math.sqrt(values[row * columns + column] / 255));
+      pixels.data[4 * (i * canvas.width + j) + 3] = 170 * (1 - Math.sqrt(values[row * columns + column] / 255));
     }
     context.putImageData(pixels, 0, 0);
     element(svg, "image", { href: canvas.toDataURL(), preserveAspectRatio: "none",
@@ -70,6 +75,11 @@
     });
   }
 
+  // From just below one value, so that a bar of one value can be seen, to just above the highest bar.
+  function range(panel) {
+    return [Math.log10(0.7), Math.log10(1.4 * Math.max.apply(null, panel.data[0].y.concat(1)))];
+  }
+
   function chart(parent, panel) {
     var place = element(parent, "div", { "class": "chart" }), style = getComputedStyle(document.documentElement);
     function colour(name) { return style.getPropertyValue(name).trim(); }
@@ -79,7 +89,7 @@
       margin: { l: 56, r: 8, t: 8, b: 42 }, bargap: 0, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
       font: { color: colour("--soft"), size: 12, family: "inherit" },
       xaxis: Object.assign({ title: { text: panel.x } }, axis),
-      yaxis: Object.assign({ title: { text: panel.y + " (log)" }, type: "log", nticks: 5 }, axis)
+      yaxis: Object.assign({ title: { text: panel.y + " (log)" }, type: "log", nticks: 5, range: range(panel) }, axis)
     }, { displayModeBar: false, responsive: true });
     if (panel.note) element(parent, "p", { "class": "hint" }, "Counted: " + panel.note + ".");
   }
@@ -114,16 +124,17 @@
     [patches, whole, panels].forEach(function (each) { each.replaceChildren(); });
     var cells = data.map.cells[0] * data.map.cells[1], bytes = atob(unit.maps), image = [0, 0].concat(data.size);
     unit.top.forEach(function (top, rank) {
-      var box = top.slice(2), place = "rank " + (rank + 1) + ", " + data.pictures[top[0]].name;
+      var box = top.slice(2, 6), place = "rank " + (rank + 1) + ", " + data.pictures[top[0]].name;
       var patch = element(patches, "figure");
-      picture(drawing(patch, box, "patch, " + place), top[0]);
+      picture(drawing(patch, box, "patch, " + place), top[0], Math.max(box[2] - box[0], box[3] - box[1]));
       caption(patch, top, rank);
       var full = element(whole, "figure"), svg = drawing(full, image, "image, " + place);
-      picture(svg, top[0]);
-      if (cells) veil(svg, Uint8Array.from(bytes.substr(rank * cells, cells), function (c) { return c.charCodeAt(0); }));
+      var seen = picture(svg, top[0], Math.max(data.size[0], data.size[1]));
+      if (cells) veil(seen, Uint8Array.from(bytes.substr(rank * cells, cells), function (c) { return c.charCodeAt(0); }));
       outline(svg, box);
       caption(full, top, rank);
     });
+    if (!unit.top.length) element(patches, "p", { "class": "hint" }, "Nothing to show: every response was NaN.");
     unit.panels.forEach(function (panel) {
       var section = element(panels, "section", { "class": "panel" });
       element(section, "h2", {}, panel.title);
