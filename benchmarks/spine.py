@@ -1,6 +1,6 @@
 """What a scan costs over the bare forward passes, and what the demo and a report cost.
 
-``python -m benchmarks.spine [--full]``; under a minute, three with ``--full``. Ratios are medians over rounds that take
+``python -m benchmarks.spine [--full]``; about a minute, five with ``--full``. Ratios are medians over rounds that take
 turns in one process, because the machine is shared and noisy.
 """
 
@@ -77,4 +77,4 @@ if __name__ == "__main__":
     parser.add_argument("--full", action="store_true")
     full = parser.parse_args().full
     demo()
-    scan_over_bare(rounds=5 if full else 3, images=256 if full else 64)
+    scan_over_bare(rounds=5 if full else 2, images=512 if full else 256)
