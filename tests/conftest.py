@@ -10,12 +10,14 @@ import importlib.util
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:  # importing torch takes seconds, and not every test needs it
+    from convscope.images import ImageSet
     from convscope.network import Network
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -44,6 +46,33 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def shared_data() -> Path:
     """The folder of real weights and images; only for tests with the marker `real`."""
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For scans of tiny networks: they are no faster with more, and much slower where the machine is busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def lenet() -> Network:
+    """The embedded LeNet-5."""
+    import convscope
+
+    return convscope.load("digits:lenet5")
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageSet:
+    """The held-out digits."""
+    import convscope
+
+    return convscope.open_images("digits:test")
 
 
 @pytest.fixture

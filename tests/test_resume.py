@@ -6,7 +6,7 @@ import errno
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,7 @@ from convscope.shards import ShardStore
 from odd_nets import ODD_NETS
 from slow_scan import noisy_photos
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks are no faster with more, and much slower where the machine is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def lenet() -> Network:
-    return convscope.load("digits:lenet5")
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageSet:
-    return convscope.open_images("digits:test")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- the user's network ----------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +30,7 @@ from slow_scan import assert_layer, evenly, noisy_photos, one_by_one
 TANH = {"c1": "tanh1", "c3": "tanh3", "c5": "tanh5", "f6": "tanh6", "output": "output"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks are no faster with more, and much slower where the machine is busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def lenet() -> Network:
-    return convscope.load("digits:lenet5")
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageSet:
-    return convscope.open_images("digits:test")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

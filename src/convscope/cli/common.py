@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from convscope.atlas import Atlas
     from convscope.network import Network
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -72,6 +73,17 @@ def open_browser(page: Path) -> None:
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return
     webbrowser.open(page.resolve().as_uri())
+
+
+def report_pages(atlas: Atlas, folder: Path, show: bool) -> Path:
+    """Write the report of an atlas, and open its first page if that is wanted."""
+    import convscope
+
+    with progress_bar("layers") as bar:
+        page = convscope.write_report(atlas, folder, lambda done, total: bar("report", done, total))
+    if show:
+        open_browser(page)
+    return page
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from convscope.cli.common import json_option, open_browser, print_json, progress_bar
+from convscope.cli.common import json_option, print_json, report_pages
 
 
 @click.command()
@@ -19,10 +19,7 @@ def report(atlas: Path, output: Path, show: bool, as_json: bool) -> None:
     import convscope
 
     opened = convscope.Atlas.open(atlas)
-    with progress_bar("layers") as bar:
-        page = convscope.write_report(opened, output, lambda done, total: bar("report", done, total))
-    if show:
-        open_browser(page)
+    page = report_pages(opened, output, show)
     if as_json:
         print_json({"atlas": str(atlas), "report": str(page), "layers": len(opened.layers)})
     else:

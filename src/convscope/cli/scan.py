@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convscope.cli.common import json_option, load_network, model_options, open_browser, print_json, progress_bar
+from convscope.cli.common import json_option, load_network, model_options, print_json, progress_bar, report_pages
 
 if TYPE_CHECKING:
     from convscope.atlas import Atlas
+    from convscope.images import ImageSet
+    from convscope.network import Network
 
 
 @click.command()
@@ -56,19 +58,32 @@ def scan(
     """
     if show and pages is None:
         raise click.UsageError("--open shows a report: give --report DIR as well")
-    import convscope
-    from convscope.report import check_folder
-    from convscope.scanner import Progress
-
-    network = load_network(model, arch, preprocess, device)
-    image_set = convscope.open_images(images)
     layers = [name for part in chosen for name in part.split(",") if name]
     if chosen and not layers:
         raise click.UsageError("--layers names no layer")
+    import convscope
+    from convscope.report import check_folder
+
+    network = load_network(model, arch, preprocess, device)
+    image_set = convscope.open_images(images)
     if pages is not None:
         check_folder(pages, output)
-    start = time.perf_counter()
-    now = 0  # images of this run; the others were there from an earlier one
+    options = {"layers": layers or None, "at": at, "limit": limit, "batch_size": batch_size}
+    atlas, result = _scan(network, image_set, output, options)
+    if pages is not None:
+        result["report"] = str(report_pages(atlas, pages, show))
+    if as_json:
+        print_json(result)
+    else:
+        _print(atlas, result)
+
+
+def _scan(network: Network, images: ImageSet, output: Path, options: dict[str, Any]) -> tuple[Atlas, dict[str, Any]]:
+    """The atlas, and what ``--json`` says of the scan."""
+    import convscope
+    from convscope.scanner import Progress
+
+    now, start = 0, time.perf_counter()  # images of this run; the others were there from an earlier one
     with progress_bar() as bar:
 
         def progress(step: Progress) -> None:
@@ -76,29 +91,10 @@ def scan(
             bar(step.phase, step.done, step.total, step.begun)
             now = step.done - step.begun if step.phase == "scanning" else now
 
-        atlas = convscope.scan(
-            network,
-            image_set,
-            output,
-            layers=layers or None,
-            at=at,
-            limit=limit,
-            batch_size=batch_size,
-            progress=progress,
-        )
+        atlas = convscope.scan(network, images, output, **options, progress=progress)
     seconds = time.perf_counter() - start
-    result = {"atlas": str(output)} | _results(atlas)
-    result |= {"seconds": round(seconds, 3), "images_per_second": round(now / seconds, 2)}
-    if pages is not None:
-        with progress_bar("layers") as bar:
-            page = convscope.write_report(atlas, pages, lambda done, total: bar("report", done, total))
-        result["report"] = str(page)
-        if show:
-            open_browser(page)
-    if as_json:
-        print_json(result)
-    else:
-        _print(atlas, result)
+    rate = {"seconds": round(seconds, 3), "images_per_second": round(now / seconds, 2)}
+    return atlas, {"atlas": str(output)} | _results(atlas) | rate
 
 
 def _results(atlas: Atlas) -> dict[str, Any]:
