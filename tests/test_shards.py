@@ -44,6 +44,17 @@ def store_in(folder: Path, job: dict[str, Any] | None = None, keys: tuple[str, .
     return ShardStore(folder / "atlas", job or JOB, keys)
 
 
+def interrupted(folder: Path) -> ShardStore:
+    """A scan that stopped with two shards folded and a third one ahead."""
+    store = store_in(folder)
+    with store.opened():
+        for index in (0, 1):
+            store.add(index, shard(index))
+        store.fold(merge)
+        store.add(2, shard(2))
+    return store
+
+
 def names(store: ShardStore) -> set[str]:
     return {path.name for path in store.folder.iterdir()}
 
@@ -115,12 +126,7 @@ def test_a_state_reads_as_it_was_written(tmp_path: Path) -> None:
 def test_a_changed_image_makes_its_shard_and_what_was_folded_with_it_again(
     tmp_path: Path, keys: tuple[str, ...], done: int, missing: list[int]
 ) -> None:
-    store = store_in(tmp_path)
-    with store.opened():
-        for index in (0, 1):
-            store.add(index, shard(index))
-        store.fold(merge)
-        store.add(2, shard(2))
+    interrupted(tmp_path)
     again = store_in(tmp_path, keys=keys)
     with again.opened():
         assert again.done == done
@@ -203,12 +209,7 @@ def damaged(data: bytes) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", damaged(shard(0).to_bytes()))
 @pytest.mark.parametrize("file", ["folded.safetensors", "shard-k2.safetensors"])
 def test_a_damaged_state_is_refused_by_name(tmp_path: Path, kind: str, file: str) -> None:
-    store = store_in(tmp_path)
-    with store.opened():
-        for index in (0, 1):
-            store.add(index, shard(index))
-        store.fold(merge)
-        store.add(2, shard(2))
+    store = interrupted(tmp_path)
     path = store.folder / file
     path.write_bytes(damaged(path.read_bytes())[kind])
     again = store_in(tmp_path)

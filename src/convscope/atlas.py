@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -183,8 +184,6 @@ class Atlas:
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 — an atlas lives as long as the session that looks at it
     def _sheet(self, name: str) -> Image.Image:
-        import io
-
         return Image.open(io.BytesIO(self.file(name))).convert("RGB")
 
 

@@ -31,8 +31,8 @@ def index(atlas: Atlas) -> dict[str, Any]:
 
 def layer(layer: AtlasLayer) -> dict[str, Any]:
     """A layer's page: what it is, and where each unit's strip lies."""
-    record, summary = layer.record, layer.summary
-    units = [_card(layer, index) for index in range(layer.units)]
+    record, summary, dead = layer.record, layer.summary, _dead(layer)
+    units = [_card(layer, index) | {"dead": dead is not None and dead[index]} for index in range(layer.units)]
     about = {
         "address": str(layer.address),
         "slug": record["slug"],
@@ -44,7 +44,7 @@ def layer(layer: AtlasLayer) -> dict[str, Any]:
         "nonlinearity": record["nonlinearity"],
         "field": field_of_view(layer.grid, layer.shape),
         "bound": record["bound"],
-        "dead": sum(_is_dead(layer, unit) for unit in range(layer.units)) if _is_rectified(layer) else None,
+        "dead": None if dead is None else sum(dead),
         "nans": sum(count > 0 for count in summary["nans"]),
         "zeros": _mean(summary["nonpositive"]),
         "strip": strip(layer),
@@ -61,14 +61,15 @@ def strip(layer: AtlasLayer) -> dict[str, Any]:
             "sharp": max(strips["tile"]) <= 24}  # fmt: skip
 
 
-def _is_rectified(layer: AtlasLayer) -> bool:
-    """Whether a response of zero means silence: behind a non-linearity that lets nothing negative through."""
-    return layer.record["nonlinearity"] is not None and not any(value < 0 for value in layer.summary["minimum"])
+def _dead(layer: AtlasLayer) -> list[bool] | None:
+    """For each unit whether it is dead, that is never above zero [METHODS 3.4]; None where the layer is not rectified.
 
-
-def _is_dead(layer: AtlasLayer, unit: int) -> bool:
-    """Never above zero, where that says something [METHODS 3.4]; a unit that gave only NaN is not dead but broken."""
-    return _is_rectified(layer) and layer.summary["maximum"][unit] <= 0
+    Rectified is what lies behind a non-linearity that lets nothing negative through; only there is zero silence. A unit
+    that gave only NaN is not dead but broken.
+    """
+    if layer.record["nonlinearity"] is None or any(value < 0 for value in layer.summary["minimum"]):
+        return None
+    return [value <= 0 for value in layer.summary["maximum"]]
 
 
 def _card(layer: AtlasLayer, unit: int) -> dict[str, Any]:
@@ -77,7 +78,6 @@ def _card(layer: AtlasLayer, unit: int) -> dict[str, Any]:
         "index": unit,
         "maximum": summary["maximum"][unit],
         "active": 1 - summary["nonpositive"][unit],
-        "dead": _is_dead(layer, unit),
         "nan": summary["nans"][unit] > 0,
     }
 
@@ -103,7 +103,8 @@ def _shown(layer: AtlasLayer) -> list[dict[str, Any]]:
 def units(layer: AtlasLayer) -> dict[str, Any]:
     """The data of all unit pages of a layer."""
     pictures = layer.atlas.run["pictures"]
-    shown = [_unit(unit) for unit in layer]
+    dead = _dead(layer)
+    shown = [_unit(unit) | {"dead": dead is not None and dead[unit.index]} for unit in layer]
     used = sorted({top[0] for unit in shown for top in unit["top"]})
     places = {image: layer.atlas.pictures[image] for image in used}
     origin, pitch = zip(*(_lattice(spans) for spans in (layer.grid.rows, layer.grid.columns)), strict=True)
@@ -133,7 +134,6 @@ def _unit(unit: AtlasUnit) -> dict[str, Any]:
         "top": [[top.id, figure(top.value), *top.box.as_tuple(), top.row, top.column] for top in unit.top[:ranks]],
         "maps": base64.b64encode(np.ascontiguousarray(maps).tobytes()).decode(),
         "panels": [panel_json(panel) for panel in unit.panels()],
-        "dead": _is_dead(unit.layer, unit.index),
     }
 
 
