@@ -244,6 +244,11 @@ def test_the_veil_is_clear_where_the_unit_answers(tmp_path, page):
     assert seen[:, :180].max() < 60  # elsewhere a grey of 128 is dimmed
 
 
+def test_a_network_without_rectifiers_has_no_number_of_dead_units(atlas, report):
+    assert data.index(atlas)["dead"] is None  # LeNet-5 has tanh
+    assert "no layer is rectified" in (report / "index.html").read_text()
+
+
 def test_only_rectified_layers_have_dead_units(tmp_path):
     convs = [torch.nn.Conv2d(1, 2, 1), torch.nn.Conv2d(2, 2, 1)]
     for conv in convs:
@@ -254,6 +259,7 @@ def test_only_rectified_layers_have_dead_units(tmp_path):
     atlas = convscope.scan(network, convscope.Arrays(np.zeros((4, 8, 8), np.float32)), tmp_path / "atlas")
     rectified, raw = (data.layer(layer) for layer in atlas.layers)
     assert rectified["layer"]["dead"] == 1
+    assert data.index(atlas)["dead"] == 1
     assert [card["dead"] for card in rectified["cards"]] == [True, False]
     assert raw["layer"]["dead"] is None
     assert not any(card["dead"] for card in raw["cards"])

@@ -24,7 +24,7 @@ def index(atlas: Atlas) -> dict[str, Any]:
         "title": atlas.run["network"]["name"],
         "layers": layers,
         "units": sum(each["units"] for each in layers),
-        "dead": sum(each["dead"] or 0 for each in layers),
+        "dead": None if all(each["dead"] is None for each in layers) else sum(each["dead"] or 0 for each in layers),
         "widest": max(each["flops"] for each in layers),
     }
 
