@@ -1,7 +1,7 @@
 """The scan: one pass over the images, every statistic of every unit of every layer at once, and an atlas in the end.
 
-``plan`` says what is computed and how it is cut into shards, ``batches`` reads images ahead, ``run`` computes and folds
-the shards, ``tally`` counts what is right, ``manifest`` writes ``run.json``.
+``plan`` says what is computed and how it is cut into shards, ``compute`` gives the state of a shard, with images that
+``batches`` reads ahead and ``tally`` counts, ``run`` folds the shards into the atlas, ``manifest`` writes ``run.json``.
 """
 
 from convscope.scanner.plan import select

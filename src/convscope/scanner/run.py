@@ -7,29 +7,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
-from torch import Tensor
 
-from convscope import capture, shards, sprites
+from convscope import shards, sprites
 from convscope.atlas import STATISTICS, Atlas
-from convscope.errors import AtlasError, ConvscopeError, ImagesError, NetworkError
-from convscope.graph import LayerNode
+from convscope.errors import AtlasError, ImagesError
 from convscope.images import ImageSet, open_images
 from convscope.network import Network
 from convscope.scanner import manifest
-from convscope.scanner.batches import Batch, batches
-from convscope.scanner.plan import At, Plan, channels_last
+from convscope.scanner.compute import compute, merge, part
+from convscope.scanner.plan import At, Plan
 from convscope.scanner.tally import Tally
 from convscope.shards import ShardState, ShardStore
-from convscope.statistics import Accumulator, Activations
 from convscope.statistics.topk import NOBODY
-
-Accumulators = Mapping[tuple[str, str], Accumulator]  # by layer and statistic
 
 
 @dataclass(frozen=True)
@@ -94,11 +88,18 @@ def _compute(plan: Plan, store: ShardStore, progress: Report) -> None:
     if store.done < len(plan.keys):  # what else is there is of images that have changed since
         sprites.clear(store.folder)
         (store.folder / "run.json").unlink(missing_ok=True)
-    begun = plan.start(store.done)
-    for index in store.missing():
-        store.add(index, _shard(plan, index, begun, progress))
-        store.fold(lambda first, second: _merge(plan, first, second))
-    store.fold(lambda first, second: _merge(plan, first, second))
+    missing = store.missing()
+    begun = done = len(plan.ids) - sum(len(plan.shard(index)) for index in missing)
+
+    def advance(images: int) -> None:
+        nonlocal done
+        done += images
+        progress(Progress("scanning", done, len(plan.ids), begun))
+
+    for index in missing:
+        store.add(index, compute(plan, index, advance))
+        store.fold(lambda first, second: merge(plan, first, second))
+    store.fold(lambda first, second: merge(plan, first, second))
     assert store.state is not None
     _finish(plan, store.folder, store.state, progress)
 
@@ -135,81 +136,6 @@ def _finished(path: Path, plan: Plan) -> Atlas:
     return there
 
 
-def _accumulators(plan: Plan) -> Accumulators:
-    device = plan.network.device
-    return {
-        (str(layer.address), name): statistic.start(layer.units, layer.shape[1:], device)
-        for layer in plan.layers
-        for name, statistic in plan.statistics.items()
-    }
-
-
-def _shard(plan: Plan, index: int, begun: int, progress: Report) -> ShardState:
-    """Compute one shard from nothing."""
-    accumulators, tally = _accumulators(plan), Tally()
-    done = plan.start(index)
-    for batch in batches(plan.images, plan.network.preprocess, plan.shard(index), plan.batch_size):
-        tally.skip(batch.skipped)
-        if len(batch.ids):
-            _feed(plan, batch, accumulators, tally)
-        done += len(batch.ids) + len(batch.skipped)
-        progress(Progress("scanning", done, len(plan.ids), begun))
-    return _to_state(accumulators, tally)
-
-
-def _feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) -> None:
-    """One forward pass, consumed by every statistic of every layer."""
-    taps: dict[int, list[capture.Tap]] = {}
-    for layer in plan.layers:
-        taps.setdefault(layer.value(plan.at), []).append(_tap(plan, layer, batch, accumulators))
-    inputs = channels_last(batch.inputs.to(plan.network.device))
-    with torch.no_grad():
-        try:
-            result = capture.run(
-                plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()}
-            )
-        except (ConvscopeError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            first, last = batch.ids[0], batch.ids[-1]
-            raise NetworkError(f"the network failed on images {first} to {last}: {error}") from error
-        tally.count(result, batch.inputs, plan.truth[batch.ids])
-
-
-def _tap(plan: Plan, layer: LayerNode, batch: Batch, accumulators: Accumulators) -> capture.Tap:
-    name = str(layer.address)
-
-    def consume(values: Tensor) -> None:
-        activations = Activations(values, layer.channel, batch.ids, name)
-        for statistic in plan.statistics:
-            accumulators[name, statistic].update(activations)
-
-    return consume
-
-
-def _all(taps: Sequence[capture.Tap]) -> capture.Tap:
-    """One tap that calls several; layers can share a value when one is a view of the other."""
-
-    def consume(values: Tensor) -> None:
-        for tap in taps:
-            tap(values)
-
-    return consume
-
-
-def _merge(plan: Plan, first: ShardState | None, second: ShardState) -> ShardState:
-    """Fold a shard into what came before it."""
-    if first is None:
-        return second
-    accumulators, others = _accumulators(plan), _accumulators(plan)
-    for (layer, name), accumulator in accumulators.items():
-        accumulator.restore(_part(first, layer, name))
-        others[layer, name].restore(_part(second, layer, name))
-        accumulator.merge(others[layer, name])
-    tallies = [Tally.from_json(state.meta["tally"]) for state in (first, second)]
-    return _to_state(accumulators, tallies[0].merge(tallies[1]))
-
-
 def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> None:
     """Write pictures and ``run.json``; the folder then is an atlas but for its name."""
     tally = Tally.from_json(state.meta["tally"])
@@ -220,7 +146,7 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
     shards.write(folder / STATISTICS, save(state.tensors))
     ranks = int(plan.job["statistics"]["topk"]["maps"])
     likes = [
-        sprites.likes_of(plan.slug(layer), plan.grid(layer), _part(state, str(layer.address), "topk"), ranks)
+        sprites.likes_of(plan.slug(layer), plan.grid(layer), part(state, str(layer.address), "topk"), ranks)
         for layer in plan.layers
     ]
     total = len({int(image) for like in likes for image in like.ids.ravel()} - {NOBODY})
@@ -236,17 +162,3 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
     sprites.clear_tiles(folder)
     run["files"] = manifest.files(folder)
     shards.write(folder / "run.json", json.dumps(run, indent=1).encode())
-
-
-def _to_state(accumulators: Accumulators, tally: Tally) -> ShardState:
-    tensors = {
-        f"{layer}|{name}|{array}": tensor.contiguous()
-        for (layer, name), accumulator in accumulators.items()
-        for array, tensor in accumulator.state().items()
-    }
-    return ShardState(tensors, {"tally": tally.to_json()})
-
-
-def _part(state: ShardState, layer: str, statistic: str) -> dict[str, Tensor]:
-    prefix = f"{layer}|{statistic}|"
-    return {name.removeprefix(prefix): tensor for name, tensor in state.tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,110 @@
+"""What one shard's images say: the network runs over them, and every statistic of every layer takes them in.
+
+A shard is computed from nothing, in whichever process, so that its state depends on the job and its images alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from convscope import capture
+from convscope.errors import ConvscopeError, NetworkError
+from convscope.graph import LayerNode
+from convscope.scanner.batches import Batch, batches
+from convscope.scanner.plan import Plan, channels_last
+from convscope.scanner.tally import Tally
+from convscope.shards import ShardState
+from convscope.statistics import Accumulator, Activations
+
+Accumulators = Mapping[tuple[str, str], Accumulator]  # by layer and statistic
+
+
+def compute(plan: Plan, index: int, advance: Callable[[int], None]) -> ShardState:
+    """The state of shard `index`; `advance` is called after every batch with the images done in it."""
+    accumulators, tally = _accumulators(plan), Tally()
+    for batch in batches(plan.images, plan.network.preprocess, plan.shard(index), plan.batch_size):
+        tally.skip(batch.skipped)
+        if len(batch.ids):
+            _feed(plan, batch, accumulators, tally)
+        advance(len(batch.ids) + len(batch.skipped))
+    return _to_state(accumulators, tally)
+
+
+def merge(plan: Plan, first: ShardState | None, second: ShardState) -> ShardState:
+    """Fold a shard into what came before it."""
+    if first is None:
+        return second
+    accumulators, others = _accumulators(plan), _accumulators(plan)
+    for (layer, name), accumulator in accumulators.items():
+        accumulator.restore(part(first, layer, name))
+        others[layer, name].restore(part(second, layer, name))
+        accumulator.merge(others[layer, name])
+    tallies = [Tally.from_json(state.meta["tally"]) for state in (first, second)]
+    return _to_state(accumulators, tallies[0].merge(tallies[1]))
+
+
+def part(state: ShardState, layer: str, statistic: str) -> dict[str, Tensor]:
+    """The arrays of one statistic of one layer."""
+    prefix = f"{layer}|{statistic}|"
+    return {name.removeprefix(prefix): tensor for name, tensor in state.tensors.items() if name.startswith(prefix)}
+
+
+def _accumulators(plan: Plan) -> Accumulators:
+    device = plan.network.device
+    return {
+        (str(layer.address), name): statistic.start(layer.units, layer.shape[1:], device)
+        for layer in plan.layers
+        for name, statistic in plan.statistics.items()
+    }
+
+
+def _feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) -> None:
+    """One forward pass, consumed by every statistic of every layer."""
+    taps: dict[int, list[capture.Tap]] = {}
+    for layer in plan.layers:
+        taps.setdefault(layer.value(plan.at), []).append(_tap(plan, layer, batch, accumulators))
+    inputs = channels_last(batch.inputs.to(plan.network.device))
+    with torch.no_grad():
+        try:
+            result = capture.run(
+                plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()}
+            )
+        except (ConvscopeError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            first, last = batch.ids[0], batch.ids[-1]
+            raise NetworkError(f"the network failed on images {first} to {last}: {error}") from error
+        tally.count(result, batch.inputs, plan.truth[batch.ids])
+
+
+def _tap(plan: Plan, layer: LayerNode, batch: Batch, accumulators: Accumulators) -> capture.Tap:
+    name = str(layer.address)
+
+    def consume(values: Tensor) -> None:
+        activations = Activations(values, layer.channel, batch.ids, name)
+        for statistic in plan.statistics:
+            accumulators[name, statistic].update(activations)
+
+    return consume
+
+
+def _all(taps: Sequence[capture.Tap]) -> capture.Tap:
+    """One tap that calls several; layers can share a value when one is a view of the other."""
+
+    def consume(values: Tensor) -> None:
+        for tap in taps:
+            tap(values)
+
+    return consume
+
+
+def _to_state(accumulators: Accumulators, tally: Tally) -> ShardState:
+    tensors = {
+        f"{layer}|{name}|{array}": tensor.contiguous()
+        for (layer, name), accumulator in accumulators.items()
+        for array, tensor in accumulator.state().items()
+    }
+    return ShardState(tensors, {"tally": tally.to_json()})
