@@ -41,6 +41,11 @@ _NONLINEARITIES = {
 }  # fmt: skip
 
 
+# Where a view lies in a tensor: of each dimension the first index, the step, and the dimension of the view that runs
+# along it, if one does.
+Region = tuple[tuple[int, int, int | None], ...]
+
+
 @dataclass(frozen=True)
 class Ref:
     """Stands for a value among the arguments of a node."""
@@ -54,7 +59,8 @@ class Node:
 
     Args:
         op: name of the ATen operation without overload, as in ``relu_``.
-        function: the ATen operation itself; None for ``written_through``, a tensor whose memory another one wrote.
+        function: the ATen operation itself; None for ``written_through``, a tensor whose memory another one wrote;
+            its arguments hold the `Region` of one in the other, where there is one, and whether the other is the whole.
         arguments: by the names of its schema, each tensor replaced by a `Ref`.
         outputs: the values it gave.
         module: dotted name of the innermost module that ran it, and the number of that module's call.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from convscope.errors import NetworkError
-from convscope.graph import Graph, Node, Ref, computes, operation
+from convscope.graph import Graph, Node, Ref, Region, computes, operation
 
 
 def record(module: nn.Module, images: Tensor) -> Graph:
@@ -112,7 +113,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the base
         self.names: dict[int, str] = {}
         self.values: dict[int, int] = {}  # id of a tensor -> the value it holds now
         self.alive: dict[int, list[Tensor]] = defaultdict(list)  # by memory; keeps ids from being used again
-        self.stale: dict[int, int] = {}  # id of a tensor -> the value that was written into its memory through another
+        # id of a tensor -> what was written into its memory through others: their values then, and the tensors
+        self.stale: dict[int, list[tuple[int, Tensor]]] = defaultdict(list)
         self.ordinals = 0
         self.aliases = _aliases(module)
         tensors = dict(module.named_parameters()) | dict(module.named_buffers())
@@ -166,17 +168,20 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the base
             self.constants[value] = tensor
             if id(tensor) in self.parameters:
                 self.names[value] = self.parameters[id(tensor)]
-        if id(tensor) in self.stale:
-            written, before = self.stale.pop(id(tensor)), self.values[id(tensor)]
-            refs = {"self": Ref(before), "written": Ref(written)}
-            self._append(None, refs, (before, written), (self._new_value(tensor),))
+        for value, other in self.stale.pop(id(tensor), ()):
+            if _apart(tensor, other):
+                continue
+            before, inward = self.values[id(tensor)], other.numel() > tensor.numel()
+            region = _region(tensor, other) if inward else _region(other, tensor)
+            refs = {"self": Ref(before), "written": Ref(value), "region": region, "inward": inward}
+            self._append(None, refs, (before, value), (self._new_value(tensor),))
         return self.values[id(tensor)]
 
     def _mark_stale(self, written: Tensor) -> None:
         """Other tensors that share memory with `written` hold something new as well, if anybody looks."""
         for tensor in self.alive[written.untyped_storage()._cdata]:
             if tensor is not written:
-                self.stale[id(tensor)] = self.values[id(written)]
+                self.stale[id(tensor)].append((self.values[id(written)], written))
 
     def finish(self, result: Any) -> Graph:
         tensors = [leaf for leaf in tree_flatten(result)[0] if _is_tensor(leaf)]
@@ -190,6 +195,50 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the base
 
 def _is_tensor(leaf: Any) -> bool:
     return isinstance(leaf, Tensor)
+
+
+def _region(part: Tensor, whole: Tensor) -> Region | None:
+    """Where `part` lies in `whole`, by what they share of their memory; None where no slices say it."""
+    offset = int(part.storage_offset() - whole.storage_offset())
+    left = {dim for dim, extent in enumerate(part.shape) if extent > 1}
+    region: dict[int, tuple[int, int, int | None]] = {}
+    # From the dimension with the largest steps through the memory on, what is left of the offset is less than a step.
+    for dim in sorted(range(whole.ndim), key=whole.stride, reverse=True):
+        step = whole.stride(dim)
+        if whole.shape[dim] == 1:
+            region[dim] = (0, 1, None)
+            continue
+        if step == 0:  # an expanded tensor, of which no element has a memory of its own
+            return None
+        start, offset = divmod(offset, step)
+        fits = (inner for inner in left if part.stride(inner) % step == 0 and part.stride(inner) // step > 0
+                and start + (part.shape[inner] - 1) * (part.stride(inner) // step) < whole.shape[dim])  # fmt: skip
+        inner = max(fits, key=part.stride, default=None)
+        if start < 0 or start >= whole.shape[dim]:
+            return None
+        left -= {inner}
+        region[dim] = (start, 1 if inner is None else part.stride(inner) // step, inner)
+    return None if left or offset else tuple(region[dim] for dim in range(whole.ndim))
+
+
+def _apart(one: Tensor, other: Tensor) -> bool:
+    """Whether two slices of a tensor have no element in common; False where their strides do not say so."""
+    if one.storage_offset() > other.storage_offset():
+        one, other = other, one
+    dims = [dim for dim in range(one.ndim) if one.stride(dim)]
+    dims.sort(key=one.stride, reverse=True)
+    nested = all(one.stride(a) % one.stride(b) == 0 for a, b in pairwise(dims))
+    if one.stride() != other.stride() or not nested:
+        return False
+    offset, before = int(other.storage_offset() - one.storage_offset()), 0
+    for dim in dims:
+        shift, offset = divmod(offset, one.stride(dim))
+        # Or it is less by a whole period and the next larger one is one more; and so with it and a smaller one.
+        back = before // one.stride(dim) - shift - (offset > 0)
+        if shift >= one.shape[dim] and (not before or back >= other.shape[dim]):
+            return True
+        before = one.stride(dim)
+    return offset > 0  # between the elements
 
 
 def _by_name(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

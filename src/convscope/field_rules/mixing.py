@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -13,184 +13,181 @@ from convscope.field_rules.axes import (
     Axis,
     Context,
     Field,
+    Shape,
     along,
-    listed,
     merge,
-    moved,
-    remapped,
     rule,
-    union,
+    settled_where_shared,
 )
-from convscope.geometry import Ints, Spans
+from convscope.geometry import Ints
 from convscope.graph import Node, Ref
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "miopen_batch_norm")
 def _batch_norm(node: Node, context: Context) -> Field | None:
-    field = context.folded_field(node.arguments["input"])
-    if node.arguments.get("training") and context.exact:  # instance norm: every cell sees the statistics of all
-        return along(field, Axis.collapse)
+    field = context.field(node.arguments["input"])
+    if node.arguments.get("training") and context.exact:  # instance norm: every cell sees the statistics of its map
+        return _seen_whole(field, range(2, len(context.shape(node.arguments["input"]))))
     return field
 
 
 @rule("native_layer_norm", "native_group_norm")
 def _statistics_norm(node: Node, context: Context) -> Field | None:
-    field = context.folded_field(node.arguments["input"])
+    field = context.field(node.arguments["input"])
     if not context.exact:
         return field
-    if node.op == "native_group_norm":
-        return along(field, Axis.collapse)
-    first = len(context.graph.shapes[node.outputs[0]]) - len(node.arguments["normalized_shape"])
-    return remapped(field, lambda dimension: dimension if dimension < first else None)
+    count = len(context.shape(node.arguments["input"]))
+    first = 1 if node.op == "native_group_norm" else count - len(node.arguments["normalized_shape"])
+    return _seen_whole(field, range(first, count))
+
+
+def _seen_whole(field: Field | None, dims: Iterable[int]) -> Field | None:
+    """The field where every element sees what all indices of `dims` saw."""
+    if field is None:
+        return None
+    dims = tuple(dims)
+    return along(settled_where_shared(field), lambda axis: axis.hull(dims))
 
 
 def pointwise(node: Node, context: Context, inputs: tuple[int, ...] | None = None) -> Field | None:
     """Elementwise operations, with broadcasting: the union of what the operands see."""
-    after = context.graph.shapes[node.outputs[0]]
+    shapes, after = context.graph.shapes, context.graph.shapes[node.outputs[0]]
     operands = []
     for value in dict.fromkeys(node.inputs if inputs is None else inputs):
-        field, before = context.folded_field(Ref(value)), context.graph.shapes[value]
-        offset = len(after) - len(before)
-
-        def broadcast(axis: Axis, before: tuple[int, ...] = before, offset: int = offset) -> Axis:
-            if axis.dimension is None:
-                return axis
-            grows = before[axis.dimension] == 1 != after[axis.dimension + offset]
-            return axis.collapse() if grows else axis.at(axis.dimension + offset)
-
-        operands.append(along(field, broadcast))
-    if node.op.removesuffix("_") == "mul" and not context.exact:
-        operands = _without_gates(operands)
-    return merge(operands, context)
+        before = shapes[value]
+        operands.append(along(context.field(Ref(value)), lambda axis, before=before: axis.widened(before, after)))  # type: ignore[misc]
+    return merge(operands if context.exact else _without_gates(node.op, operands))
 
 
-def _without_gates(operands: list[Field | None]) -> list[Field | None]:
-    """The operands of a product without those that are the same at every position, if another one is not."""
-    spatial = [f for f in operands if f is not None and any(axis.dimension is not None for axis in f)]
-    return list(spatial) if spatial else operands
+def _without_gates(op: str, operands: list[Field | None]) -> list[Field | None]:
+    """The operands without the factors (and divisors) that are the same at every position, if another one is not."""
+    first = {"mul": 0, "mul_": 0, "div": 1, "div_": 1}.get(op)
+    if first is None or not any(_has_positions(field) for field in operands[: first or None]):
+        return operands
+    return [field for i, field in enumerate(operands) if i < first or _has_positions(field)]
+
+
+def _has_positions(field: Field | None) -> bool:
+    return field is not None and any(any(axis.strides) for axis in field)
 
 
 @rule("cat")
 def _cat(node: Node, context: Context) -> Field | None:
     refs = [ref for ref in node.arguments["tensors"] if math.prod(context.shape(ref))]
     dimension = node.arguments["dim"] % len(context.graph.shapes[node.outputs[0]])
-    fields = [context.folded_field(ref) for ref in refs]
-    present = [field for field in fields if field is not None]
-    stacked = any(axis.dimension == dimension for field in present for axis in field)
-
-    def joined(which: int) -> Axis:
-        axes = [field[which] for field in present]
-        layouts = {axis.dimension for axis in axes}
-        if dimension in layouts and layouts <= {dimension, None}:
-            parts = [(field and field[which], context.shape(ref)) for ref, field in zip(refs, fields, strict=True)]
-            return _end_to_end(parts, dimension)
-        merged = functools.reduce(functools.partial(union, context=context), axes)
-        if stacked and any(axis.spans != merged.spans for axis in axes):
-            context.loosened.append(merged)  # one table of columns has to do for all rows
-        return merged
-
-    return (joined(0), joined(1)) if present else None
-
-
-def _end_to_end(parts: list[tuple[Axis | None, tuple[int, ...]]], dimension: int) -> Axis:
-    """The axes of tensors of some shapes that are joined along `dimension`; None is one that is not from the image."""
-    ends: list[tuple[Ints, Ints]] = []
-    for axis, shape in parts:
-        cells = shape[dimension]
-        if axis is None:
-            ends.append((np.full(cells, NOTHING_LOW), np.full(cells, NOTHING_HIGH)))
-        else:
-            spans = (listed(axis, shape) if axis.dimension == dimension else axis.collapse()).spans
-            ends.append((spans.low.repeat(cells // len(spans)), spans.high.repeat(cells // len(spans))))
-    low, high = (np.concatenate(each) for each in zip(*ends, strict=True))
-    model = next(axis.spans for axis, _ in parts if axis is not None and axis.dimension == dimension)
-    return Axis(dimension, Spans(low, high, model.extent, model.stride))
+    return _end_to_end([context.field(ref) for ref in refs], [context.shape(ref) for ref in refs], dimension)
 
 
 @rule("stack")
 def _stack(node: Node, context: Context) -> Field | None:
+    refs = node.arguments["tensors"]
     dim: int = node.arguments["dim"] % len(context.graph.shapes[node.outputs[0]])
 
-    def pushed(dimension: int) -> int:
-        return dimension + (dimension >= dim)
+    def pushed(axis: Axis) -> Axis:
+        strides = (*axis.strides[:dim], 0.0, *axis.strides[dim:])
+        return axis.changed(lambda ends: np.expand_dims(ends, dim), strides)
 
-    fields = (context.folded_field(ref) for ref in node.arguments["tensors"])
-    return merge((remapped(field, pushed) for field in fields), context)
+    shapes = [(*shape[:dim], 1, *shape[dim:]) for shape in map(context.shape, refs)]
+    return _end_to_end([along(context.field(ref), pushed) for ref in refs], shapes, dim)
+
+
+def _end_to_end(fields: Sequence[Field | None], shapes: Sequence[Shape], dimension: int) -> Field | None:
+    """The field of tensors of some shapes that are joined along `dimension`; None is not from the image."""
+    present = [field for field in fields if field is not None]
+    if not present:
+        return None
+    # One axis is enough to say that an element sees nothing: the one that the dimension runs along.
+    blank = int(any(columns.strides[dimension] for _, columns in present))
+    rows, columns = (
+        _joined([field and field[which] for field in fields], shapes, dimension, which == blank) for which in (0, 1)
+    )
+    return rows, columns
+
+
+def _joined(axes: Sequence[Axis | None], shapes: Sequence[Shape], dimension: int, blank: bool) -> Axis:
+    present = [axis for axis in axes if axis is not None]
+    model = present[0]
+    if all(axis.shape[dimension] == 1 and not axis.strides[dimension] for axis in present):
+        same = all(np.array_equal(a.low, model.low) and np.array_equal(a.high, model.high) for a in present)
+        if same and not (blank and len(present) < len(axes)):
+            return model
+    others = np.broadcast_shapes(*((*axis.shape[:dimension], 1, *axis.shape[dimension + 1 :]) for axis in present))
+    ends: tuple[list[Ints], list[Ints]] = ([], [])
+    for axis, shape in zip(axes, shapes, strict=True):
+        wide = (*others[:dimension], shape[dimension], *others[dimension + 1 :])
+        low, high = (
+            (model.low.take([0], dimension), model.high.take([0], dimension)) if axis is None else (axis.low, axis.high)
+        )
+        if axis is None and blank:
+            low, high = np.array(NOTHING_LOW), np.array(NOTHING_HIGH)
+        ends[0].append(np.broadcast_to(low, wide))
+        ends[1].append(np.broadcast_to(high, wide))
+    strides = tuple(next(filter(None, each), 0.0) for each in zip(*(axis.strides for axis in present), strict=True))
+    return Axis(np.concatenate(ends[0], dimension), np.concatenate(ends[1], dimension), model.extent, strides)
 
 
 @rule("addmm", "mm", "bmm", "baddbmm", "linear")
 def _matrix_product(node: Node, context: Context) -> Field | None:
     """Rows of the first factor and columns of the second stay; the dimension that is summed over is seen whole."""
-    fields = []
-    for name, summed in (("self", None), ("mat1", -1), ("batch1", -1), ("input", -1), ("mat2", -2), ("batch2", -2)):
-        ref = node.arguments.get(name)
-        field = context.folded_field(ref)
-        if field is None or not isinstance(ref, Ref):
+    after = context.graph.shapes[node.outputs[0]]
+    arguments, fields = node.arguments, []
+    first = next(name for name in ("mat1", "batch1", "input", "self") if name in arguments)
+    for name, ref in arguments.items():
+        field = context.field(ref)
+        if field is None:
             continue
-        if name == "self" and node.op in {"mm", "bmm"}:
-            summed = -1
-        gone = None if summed is None else len(context.shape(ref)) + summed
+        if name == first:
+            field = _seen_whole(field, [-1])
+        elif name in {"mat2", "batch2"}:
+            field = _seen_whole(field, [-2])
+        elif node.op == "linear" and name == "weight":
+            field = along(field, lambda axis: context.inside(axis, len(axis.shape)))
+        fields.append(_wide(field, context.shape(ref), after))
+    return merge(fields)
 
-        def mapping(dimension: int, gone: int | None = gone) -> int | None:
-            return None if dimension == gone else dimension
 
-        fields.append(remapped(field, mapping))
-    return merge(fields, context)
+def _wide(field: Field | None, before: Shape, after: Shape) -> Field | None:
+    """The field, whose last two dimensions may be those of another matrix, as one of the shape `after`."""
+    new = (1,) * (len(after) - len(before))
+    return along(field, lambda axis: axis.changed(lambda e: e.reshape(new + e.shape), (0.0,) * len(new) + axis.strides))
 
 
-@rule("mean", "sum", "amax", "amin", "max", "min", "var", "std", "prod", "logsumexp", "linalg_vector_norm", "norm")
+@rule("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
+      "_scaled_dot_product_efficient_attention", "_scaled_dot_product_attention_math")  # fmt: skip
+def _attention(node: Node, context: Context) -> Field | None:
+    """Every query sees itself, and all keys and values."""
+    fields = [_seen_whole(context.field(node.arguments["query"]), [-1])]
+    fields += [
+        _seen_whole(context.field(node.arguments[name]), dims) for name, dims in (("key", [-1, -2]), ("value", [-2]))
+    ]
+    return merge(fields)
+
+
+@rule("mean", "sum", "amax", "amin", "max", "min", "var", "std", "prod", "logsumexp", "linalg_vector_norm", "norm",
+      "var_mean", "std_mean")  # fmt: skip
 def _reduction(node: Node, context: Context) -> Field | None:
-    source: Ref = node.arguments["self"]
-    field, before = context.folded_field(source), context.shape(source)
-    other = context.folded_field(node.arguments.get("other"))
     if isinstance(node.arguments.get("other"), Ref):  # torch.max(a, b) is elementwise
-        return pointwise(node, context) if field is not None or other is not None else None
-    dims = node.arguments.get("dim")
+        return pointwise(node, context)
+    before, dims = context.shape(node.arguments["self"]), node.arguments.get("dim")
     dims = list(range(len(before))) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
-    reduced = {d % len(before) for d in dims}
-    keep = bool(node.arguments.get("keepdim"))
-
-    def mapping(dimension: int) -> int | None:
-        if dimension in reduced:
-            return None
-        return dimension if keep else dimension - sum(d < dimension for d in reduced)
-
-    return remapped(field, mapping)
+    reduced = [dim % len(before) for dim in dims]
+    field = _seen_whole(context.field(node.arguments["self"]), reduced)
+    return field if node.arguments.get("keepdim") else along(field, lambda axis: axis.without(reduced))
 
 
-@rule("_softmax", "_log_softmax", "sort", "topk", "glu")
-def _along_one_dimension(node: Node, context: Context) -> Field | None:
-    dim = node.arguments["dim"] % len(context.graph.shapes[node.outputs[0]])
-    return moved(node, context, lambda dimension: None if dimension == dim else dimension)
+@rule("_softmax", "_log_softmax", "sort", "topk", "glu", "_fft_r2c", "_fft_c2c", "_fft_c2r")
+def _along_some_dimensions(node: Node, context: Context) -> Field | None:
+    dims = node.arguments["dim"]
+    return _seen_whole(context.field(node.arguments["self"]), [dims] if isinstance(dims, int) else dims)
 
 
 @rule("cumsum", "cumprod", "logcumsumexp")
 def _running(node: Node, context: Context) -> Field | None:
-    dim = node.arguments["dim"] % len(context.graph.shapes[node.outputs[0]])
+    dim = node.arguments["dim"]
 
     def running(axis: Axis) -> Axis:
-        if axis.dimension != dim:
-            return axis
-        low, high = np.minimum.accumulate(axis.spans.low), np.maximum.accumulate(axis.spans.high)
-        return Axis(dim, Spans(low, high, axis.spans.extent, axis.spans.stride))
+        low, high = np.minimum.accumulate(axis.low, dim), np.maximum.accumulate(axis.high, dim)
+        return Axis(low, high, axis.extent, axis.strides)
 
-    return along(context.field(node.arguments["self"]), running)
-
-
-@rule("copy_")
-def _copy(node: Node, context: Context) -> Field | None:
-    """What was there before is gone."""
-    return pointwise(node, context, node.inputs[1:])
-
-
-@rule("written_through")
-def _written_through(node: Node, context: Context) -> Field | None:
-    """A tensor of which a part was written through another one: what either sees."""
-    before, written = (context.graph.shapes[value] for value in node.inputs)
-
-    def placed(axis: Axis) -> Axis:
-        where = axis.dimension
-        whole = len(before) == len(written) and where is not None and before[where] == written[where]
-        return axis if whole else context.inside(axis)
-
-    return merge((context.field(Ref(node.inputs[0])), along(context.field(Ref(node.inputs[1])), placed)), context)
+    field = context.field(node.arguments["self"])
+    return along(None if field is None else settled_where_shared(field), running)
