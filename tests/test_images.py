@@ -74,6 +74,26 @@ def test_the_first_subfolder_is_the_class(tmp_path: Path) -> None:
     assert list(open_images(tmp_path).labels) == ["cat", "cat", "dog"]
 
 
+def test_images_beside_their_label_maps_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/train/b.png", "labels/a.png", "Masks/b.png")
+    images = open_images(tmp_path)
+    assert (list(images.names), list(images.labels)) == (["images/a.png", "images/train/b.png"], [None, None])
+    said = "the 2 files in Masks, labels were taken for label maps and left out"
+    assert images.remark == said
+    assert images.class_indices(classifier(), 2)[1] == said
+    touch(tmp_path, "dogs/c.png")
+    assert set(open_images(tmp_path).labels) == {"Masks", "dogs", "images", "labels"}, "these may be classes after all"
+
+
+def test_splits_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path / "plain", "train/a.png", "test/b.png")
+    assert set(open_images(tmp_path / "plain").labels) == {None}
+    touch(tmp_path / "classes", "train/cat/a.png", "val/cat/b.png", "val/dog/c/d.png")
+    assert list(open_images(tmp_path / "classes").labels) == ["cat", "cat", "dog"]
+    touch(tmp_path / "vehicles", "train/a.png", "boat/b.png")
+    assert list(open_images(tmp_path / "vehicles").labels) == ["boat", "train"]
+
+
 def test_hidden_files_and_unknown_suffixes_are_ignored(tmp_path: Path) -> None:
     touch(tmp_path, ".hidden.png", ".cache/a.png", "x/.b/a.png", "notes.txt", "a.png.part", "README", "x/._a.jpg")
     touch(tmp_path, "a.png", "b.JPG", "c.jpeg", "d.WebP", "e.tif", "f.bmp", "g.ppm")
@@ -83,7 +103,7 @@ def test_hidden_files_and_unknown_suffixes_are_ignored(tmp_path: Path) -> None:
 def test_an_empty_folder(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt", "sub/.hidden.png")
     text = complaint(lambda: open_images(tmp_path))
-    assert text.startswith(f"{tmp_path}: no image files in it; expected names that end in .bmp")
+    assert text.startswith(f"{tmp_path}: no image files in it; expected names that end in .apng")
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
@@ -211,13 +231,15 @@ def test_the_signature_follows_files_and_labels_of_its_range(tmp_path: Path) -> 
 
 
 def test_names_need_not_be_unicode(tmp_path: Path) -> None:
-    name = os.fsdecode(b"caf\xe9.png")
+    name = os.fsdecode(b"caf\xe9/a.png")
     try:
         touch(tmp_path, name)
     except OSError:
         pytest.skip("the file system takes Unicode names only")
+    touch(tmp_path, "dog/a.png")
     images = open_images(tmp_path)
-    assert list(images.names) == [name]
+    assert list(images.names) == ["caf\\xe9/a.png", "dog/a.png"], "what can be written and printed"
+    assert list(images.labels) == ["caf\\xe9", "dog"]
     assert len(images.signature(0, 1)) == 64
     assert images.read(0)
 
@@ -243,7 +265,7 @@ DAMAGED = {
     "animated.png": (encoded("PNG", **FRAMES), "^it has 2 frames"),
     "pages.tif": (encoded("TIFF", **FRAMES), "^it has 2 frames"),
     "floats.tif": (encoded("TIFF", Image.new("F", (4, 4))), "^its pixels are of mode 'F', whose white is not known$"),
-    "integers.tif": (encoded("TIFF", Image.new("I", (4, 4))), "^its pixels are of mode 'I', whose white is not known$"),
+    "integers.tif": (encoded("TIFF", Image.new("I", (4, 4))), "^its numbers have a sign"),
 }
 
 
@@ -408,6 +430,65 @@ def test_npy_and_npz(tmp_path: Path) -> None:
     assert isinstance(open_images(tmp_path / "a.npy").images, np.memmap)  # type: ignore[attr-defined]
 
 
+def test_bool_is_black_and_white() -> None:
+    array = RNG.integers(0, 2, (3, 3, 5, 6)).astype(bool)
+    assert np.array_equal(np.asarray(Arrays(array).read(2)), array[2])
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int8, np.uint16, np.int32, np.int64, np.float16, np.float64])
+def test_what_is_no_picture_keeps_its_numbers(tmp_path: Path, kind: Any) -> None:
+    """A go board of zeros and ones means the same whatever its type."""
+    board = RNG.integers(0, 2, (4, 17, 9, 9)).astype(kind)
+    np.save(tmp_path / "board.npy", board)
+    for images in (Arrays(board), open_images(tmp_path / "board.npy")):
+        found = images.read(3)
+        assert isinstance(found, np.ndarray)
+        assert found.dtype == np.float32
+        assert np.array_equal(found, board[3])
+
+
+def test_labels_beside_an_array(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 4, 4), np.uint8))
+    table = tmp_path / "a.labels.csv"
+    table.write_text("class_index,label\n4,x\n,y\n,\n")
+    before = open_images(tmp_path / "a.npy")
+    assert before.labels == [4, "y", None]
+    table.write_text("class_index\n4\n4\n4\n")
+    assert open_images(tmp_path / "a.npy").signature(0, 3) != before.signature(0, 3)
+    for content, said in [
+        ("class_index\n4\n", "a.npy: 1 labels for 3 images"),
+        ("class_index\n4\nx\n5\n", "a.labels.csv, line 3: class_index 'x' is not a whole number"),
+        ("x\n4\n", "a.labels.csv: expected a column 'class_index' or 'label', found x"),
+    ]:
+        table.write_text(content)
+        assert said in complaint(lambda: open_images(tmp_path / "a.npy"))
+
+
+def test_the_signature_of_an_array_file_does_not_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((3, 4, 4), np.uint8))
+    images = open_images(path)
+    before = images.signature(0, 2)
+    assert before == open_images(path).signature(0, 2) != images.signature(1, 3)
+    os.utime(path, (1, 1))
+    assert images.signature(0, 2) != before
+
+
+def test_what_opens_again_elsewhere(tmp_path: Path, image_folder: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((3, 4, 4), np.uint8))
+    np.savez(tmp_path / "a.npz", images=np.zeros((3, 4, 4), np.uint8), labels=[1, 2, 3])
+    (tmp_path / "list.csv").write_text("file,label\nphotos/cat/a.png,x\n")
+    for spec in (image_folder, tmp_path / "list.csv", tmp_path / "a.npy", tmp_path / "a.npz", "digits:test"):
+        images = open_images(spec)
+        again = open_images(images.spec)
+        assert images.reopens
+        assert type(again) is type(images)
+        assert (list(again.names), list(again.labels)) == (list(images.names), list(images.labels))
+        assert again.signature(0, len(again)) == images.signature(0, len(images))
+        assert np.array_equal(np.asarray(again.read(0)), np.asarray(images.read(0)))
+    assert not Arrays(np.zeros((3, 4, 4), np.uint8)).reopens
+
+
 def test_channels_last_is_refused_with_the_remedy() -> None:
     array = np.zeros((2, 28, 28, 3), np.uint8)
     text = complaint(lambda: Arrays(array))
@@ -426,10 +507,13 @@ def test_small_boards_with_many_channels_are_no_channels_last(shape: tuple[int, 
 @pytest.mark.parametrize(
     ("array", "said"),
     [
-        (np.zeros((2, 2, 2), object), "images of type object; expected uint8, or floats"),
+        (np.zeros((2, 2, 2), object), "images of type object; expected uint8 (to 255, which is white), bool"),
+        (np.zeros((2, 5, 2, 2), object), "images of type object"),
+        (np.zeros((2, 5, 2, 2), complex), "images of type complex128"),
+        (np.zeros((2, 3, 2, 2), np.int8), "images of type int8"),
         (np.zeros((2, 2, 2), np.int64), "images of type int64"),
         (np.zeros((2, 2, 2), np.uint16), "images of type uint16"),
-        (np.zeros((2, 2, 2), bool), "images of type bool"),
+        (np.zeros((2, 2, 2), "datetime64[s]"), "images of type datetime64[s]"),
         (np.zeros((2, 2, 2), complex), "images of type complex128"),
         (np.zeros((2, 2)), "shape (2, 2); expected (images, height, width)"),
         (np.zeros((1, 2, 3, 4, 5)), "shape (1, 2, 3, 4, 5)"),
@@ -518,6 +602,11 @@ def test_floats_out_of_range_are_unreadable(value: float) -> None:
         images.read(1)
 
 
+def test_numbers_too_large_for_32_bits_are_unreadable() -> None:
+    with pytest.raises(UnreadableImage, match="not finite"):
+        Arrays(np.full((1, 5, 2, 2), 1e300)).read(0)
+
+
 def test_other_channels_may_have_any_floats() -> None:
     planes = RNG.normal(0, 100, (2, 5, 4, 4)).astype(np.float32)
     assert np.array_equal(np.asarray(Arrays(planes).read(1)), planes[1])
@@ -571,6 +660,10 @@ def test_labels_by_name_and_by_wordnet_id() -> None:
     assert found == [-1, 1]
     assert remark is not None
     assert "1 of 2 labels are not classes of the network, such as 'dogg'; did you mean 'dog'" in remark
+
+
+def test_the_first_of_several_names_of_a_class_counts() -> None:
+    assert indices(["dog, domestic dog", "wolf, dog"], classifier("cat", "dog"), 2)[0] == [1, -1]
 
 
 def test_a_name_that_two_classes_share_is_none() -> None:
@@ -651,8 +744,9 @@ def test_real_folders(shared_data: Path) -> None:
     assert len(images) == 300
     assert images.names[0] == "images/ILSVRC2012_val_00000363.jpg"
     assert images.labels[0] == 133
-    frames = open_images(shared_data / "camvid" / "images")
-    assert (len(frames), set(frames.labels)) == (120, {None})
+    for folder in ("camvid/images", "camvid"):
+        frames = open_images(shared_data / folder)
+        assert (len(frames), set(frames.labels)) == (120, {None})
     categories = open_images(shared_data / "caltech101")
     assert (len(categories), len(set(categories.labels))) == (400, 10)
 

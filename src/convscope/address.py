@@ -20,11 +20,13 @@ from convscope.errors import AddressError
 
 ROOT = "."
 
+# PyTorch forbids dots inside a module's own name and nothing else. Half a surrogate pair cannot be written to any file.
+_NAME = r"[^\s:@~/\ud800-\udfff]+"
+_NUMBER = r"0*[0-9]{1,18}"  # what fits into 64 bits
 _PATTERN = re.compile(
-    r"(?P<name>\.|[^\s:@~/]+)"  # PyTorch forbids dots inside a module's own name and nothing else
-    r"(?:/(?P<operation>[^\s:@~/]+))?"
-    r"(?:~(?P<call>[1-9][0-9]*))?"
-    r"(?::(?P<unit>[0-9]+)(?:@(?P<row>[0-9]+),(?P<column>[0-9]+))?)?"
+    rf"(?P<name>{_NAME})(?:/(?P<operation>{_NAME}))?"
+    r"(?:~(?P<call>[1-9][0-9]{0,17}))?"
+    rf"(?::(?P<unit>{_NUMBER})(?:@(?P<row>{_NUMBER}),(?P<column>{_NUMBER}))?)?"
 )
 _FORM = "expected LAYER, LAYER:UNIT or LAYER:UNIT@ROW,COLUMN, for example 'layer4.1.conv2:37@3,5'"
 

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from convscope.errors import NetworkError, UnreadableImage, nearest
 
+LARGEST = 1 << 28  # numbers in an input, or in what it is cut from: 1 GiB
+
 Picture = Image.Image | NDArray[np.float32]  # a PIL image, or (c, h, w) numbers, 0 to 1 where it is a picture
 
 _RESAMPLING = {
@@ -30,6 +32,7 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _PLANES = {"RGB": 3, "BGR": 3, "L": 1}
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R 601-2, as in Pillow)
 
 
 @dataclass(frozen=True)
@@ -104,10 +107,18 @@ class Preprocess:
 
     def _planes(self, picture: Picture) -> list[Image.Image]:
         if not isinstance(picture, Image.Image):
-            return [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in picture]
+            return [Image.fromarray(np.ascontiguousarray(plane, np.float32)) for plane in self._coloured(picture)]
         if isinstance(self.channels, int):
             return list(picture.split())
         return list(picture.convert("L" if self.channels == "L" else "RGB").split())
+
+    def _coloured(self, planes: NDArray[np.float32]) -> NDArray[Any]:
+        """Grey for a network of colours, and colours for one of grey, as with files; else as they are."""
+        if len(planes) == 1 and self.channels in ("RGB", "BGR"):
+            return np.repeat(planes, 3, axis=0)
+        if len(planes) == 3 and self.channels == "L":
+            return np.tensordot(_LUMA, planes, 1)[None]
+        return planes
 
     def _resized(self, plane: Image.Image) -> Image.Image:
         filter_ = _RESAMPLING[self.interpolation]
@@ -126,6 +137,11 @@ class Preprocess:
         shorter = min(plane.size)
         # The longer side is rounded down, as torchvision does. In whole numbers: 190 · (224 / 190) is less than 224.
         width, height = (self.resize * side // shorter for side in plane.size)
+        if width * height * self.planes > LARGEST:
+            raise UnreadableImage(
+                f"it has {plane.width}×{plane.height} px; with a shorter side of {self.resize} px it would have "
+                f"{width}×{height}, which is too large"
+            )
         return width, height
 
     def to_json(self) -> dict[str, Any]:
@@ -147,8 +163,45 @@ class Preprocess:
             if count not in (1, self.planes):
                 raise NetworkError(f"{origin}: '{key}' has {count} values for {self.planes} channels")
         if any(value < 1e-30 for value in self.std) or self.range[0] >= self.range[1]:
-            raise NetworkError(f"{origin}: 'std' must be positive and 'range' must rise, not {self.std}, {self.range}")
+            raise NetworkError(
+                f"{origin}: 'std' must be positive and 'range' must rise, not {shown(self.std)}, {shown(self.range)}"
+            )
+        self._check_sizes(origin)
+        self._check_scales(origin)
         return self
+
+    def _check_sizes(self, origin: str) -> None:
+        for key in ("size", "resize", "crop"):
+            sides = getattr(self, key)
+            height, width = sides if isinstance(sides, tuple) else (sides or 1,) * 2
+            if height * width * self.planes > LARGEST:
+                raise NetworkError(
+                    f"{origin}: '{key}' is {sides}; with {self.planes} channels that are more than {LARGEST} numbers, "
+                    "which is too large"
+                )
+
+    def _check_scales(self, origin: str) -> None:
+        """Raise where inputs would be infinite, or pictures lost, in the float32 in which they are computed."""
+        low, high = self.range
+        mean, std = np.array(self.mean), np.array(self.std)
+        largest = max(-low, high, np.abs(mean).max())
+        finest = 1e-30 if isinstance(self.channels, int) else 2.0**-15  # 256 greys then are at least 32 roundings apart
+        if max((np.abs(end - mean) / std).max() for end in self.range) > 1e30 or high - low < max(
+            1e-30, finest * largest
+        ):
+            raise NetworkError(
+                f"{origin}: 'range' {shown(list(self.range))}, 'mean' {shown(list(self.mean))} and 'std' "
+                f"{shown(list(self.std))} are too far apart to compute with; give all in the same units"
+            )
+
+
+def shown(value: Any) -> str:
+    """A value as a message says it, not longer than a few lines."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists
+        return f"a {type(value).__name__} that is too large to write"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _column(values: tuple[float, ...]) -> NDArray[np.float32]:
@@ -172,7 +225,7 @@ def _known(data: dict[str, Any], origin: str) -> dict[str, Any]:
     for key in data:
         if key not in names:
             raise NetworkError(
-                f"{origin}: unknown key {key!r}{nearest(str(key), names)}; the keys are {', '.join(names)}"
+                f"{origin}: unknown key {shown(key)}{nearest(str(key), names)}; the keys are {', '.join(names)}"
             )
     if "size" not in data:
         raise NetworkError(f"{origin}: 'size' is missing; give the input's [height, width] in pixels")
@@ -183,7 +236,7 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     try:
         return _READERS[key](value)
     except (TypeError, ValueError, KeyError, OverflowError):
-        raise NetworkError(f"{origin}: {key!r} is {value!r}; expected {_EXPECTED[key]}") from None
+        raise NetworkError(f"{origin}: {key!r} is {shown(value)}; expected {_EXPECTED[key]}") from None
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -1,18 +1,28 @@
-"""Sets of images: a folder, a CSV, arrays, or the embedded digits. An image's id is its rank in the set.
+"""Sets of images: a folder, a CSV, arrays, tables, or the embedded digits. An image's id is its rank in the set.
 
 =====================  ================================================================================================
 ``photos/``            every image file below the folder, ranked by relative path; labels from ``labels.csv`` (columns
                        ``file`` and ``class_index`` or ``label``), or else from class subfolders
 ``list.csv``           the files that the CSV lists, with the same columns, relative to it
-``images.npy``         (n, h, w) or (n, c, h, w); 8-bit, or floats from 0 (black) to 1 (white)
-``images.npz``         the same under the key ``images``, with class indices under ``labels`` if there are any
+``images.npy``         (n, h, w) or (n, c, h, w), see `Arrays`; labels from ``images.labels.csv``, if it is there
+``images.npz``         the same under the key ``images``, with class indices or names under ``labels``, if it is there
+``photos.parquet``     the bytes of an image file in each row, as Hugging Face lays it out; also a folder of such files
+``saved/``             a data set that ``datasets.Dataset.save_to_disk`` has written
+``hub:NAME/SPLIT``     a data set of Hugging Face; ``hub:NAME:CONFIG/SPLIT`` where it has several configurations
 ``digits:test``        the handwritten digits that come with scikit-learn: ``train``, ``test`` or ``all``
 =====================  ================================================================================================
+
+Parquet and Hugging Face need the extra ``hub``. Every set but an array in memory can be opened again by its `spec`.
 """
 
 from convscope.images.arrays import Arrays, Digits
 from convscope.images.base import ImageSet, Label
-from convscope.images.files import SUFFIXES, Files, decode
+from convscope.images.decoding import SUFFIXES, decode
+from convscope.images.files import Files
+from convscope.images.hub import Hub
 from convscope.images.opening import open_images
+from convscope.images.tables import Parquet
 
-__all__ = ["SUFFIXES", "Arrays", "Digits", "Files", "ImageSet", "Label", "decode", "open_images"]
+__all__ = [
+    "SUFFIXES", "Arrays", "Digits", "Files", "Hub", "ImageSet", "Label", "Parquet", "decode", "open_images",
+]  # fmt: skip

@@ -23,11 +23,17 @@ class ImageSet(ABC):
         spec: what the set was opened with.
         names: of each image: its relative path, or its rank in an array.
         labels: of each image, as they were given.
+        classes: the names of the class indices 0, 1, ... where the set itself says so.
+        remark: what a user must know about how the set was read.
+        reopens: whether `open_images` gives the same set for `spec`, also in another process.
     """
 
     spec: str
     names: Sequence[str]
     labels: Sequence[Label]
+    classes: Sequence[str] | None = None
+    remark: str | None = None
+    reopens: bool = True
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,7 +54,8 @@ class ImageSet(ABC):
         """
 
     def class_indices(self, network: Network, outputs: int) -> tuple[NDArray[np.int64], str | None]:
-        """The class index of every image, -1 where there is none, and a remark on labels that were left out or guessed.
+        """The class index of every image, -1 where there is none, and what to say of the set, of labels that were left
+        out, and of guesses.
 
         Args:
             outputs: scores that the network gives; 0 where its output is no score for each class, and labels are not
@@ -62,11 +69,15 @@ class ImageSet(ABC):
                 f"{network.name}: {len(network.classes)} class names for {outputs} outputs; give a name for each, "
                 "or none"
             )
+        indices, remark = self._class_indices(network, outputs)
+        return indices, "; ".join(filter(None, (self.remark, remark))) or None
+
+    def _class_indices(self, network: Network, outputs: int) -> tuple[NDArray[np.int64], str | None]:
         if all(label is None for label in self.labels):
             return np.full(len(self), -1), None
         if not outputs:
             return np.full(len(self), -1), "the network's output is no score for each class, so labels do not count"
-        table, remark = _class_table(network, self.labels, outputs)
+        table, remark = _class_table(network, self.labels, self.classes, outputs)
         found = [_class_index(label, table, outputs) for label in self.labels]
         unknown = [label for label, index in zip(self.labels, found, strict=True) if label is not None and index < 0]
         if unknown:
@@ -79,21 +90,30 @@ class ImageSet(ABC):
         return np.array(found, np.int64), remark
 
 
-def _class_table(network: Network, labels: Iterable[Label], outputs: int) -> tuple[dict[str, int], str | None]:
+def _class_table(
+    network: Network, labels: Iterable[Label], classes: Sequence[str] | None, outputs: int
+) -> tuple[dict[str, int], str | None]:
     """Class name -> index, and what there is to say about it. Names that stand for two classes are left out."""
-    if network.classes is None:
-        names = sorted({label for label in labels if isinstance(label, str)})
-        if all(name.isascii() and name.isdigit() for name in names):
-            return {name: int(name) for name in names}, None  # class indices, written as text
-        if len(names) != outputs:
-            return {}, f"the network has {outputs} classes without names, and there are {len(names)} different labels"
-        remark = "the network's classes have no names; the labels, sorted, were taken for them in this order"
-        return {name: i for i, name in enumerate(names)}, remark
-    counts = Counter(network.classes)
-    names_once = {name: i for i, name in enumerate(network.classes) if counts[name] == 1}
-    return {**(network.synonyms or {}), **names_once}, None
+    if network.classes is not None:
+        return {**(network.synonyms or {}), **_once(network.classes)}, None
+    names = sorted({label for label in labels if isinstance(label, str)})
+    if classes is None and all(name.isascii() and name.isdigit() and len(name) < 19 for name in names):
+        return {name: int(name) for name in names}, None  # class indices, written as text
+    count = len(names if classes is None else classes)
+    if count != outputs:
+        return {}, f"the network has {outputs} classes without names, and there are {count} different labels"
+    if classes is not None:
+        return _once(classes), "the network's classes have no names; those of the images were taken, in their order"
+    remark = "the network's classes have no names; the labels, sorted, were taken for them in this order"
+    return {name: i for i, name in enumerate(names)}, remark
+
+
+def _once(classes: Sequence[str]) -> dict[str, int]:
+    counts = Counter(classes)
+    return {name: i for i, name in enumerate(classes) if counts[name] == 1}
 
 
 def _class_index(label: Label, table: dict[str, int], outputs: int) -> int:
-    index = table.get(label) if isinstance(label, str) else label
-    return index if index is not None and 0 <= index < outputs else -1
+    if isinstance(label, str):  # some data sets give all names of a class: "tench, Tinca tinca" is a tench
+        label = table.get(label, table.get(label.partition(",")[0].strip()))
+    return label if label is not None and 0 <= label < outputs else -1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from convscope.errors import ImagesError
 from convscope.images.arrays import Arrays, Digits
 from convscope.images.base import ImageSet
-from convscope.images.files import from_csv, from_folder
+from convscope.images.decoding import SUFFIXES
+from convscope.images.files import files_below, from_csv, from_folder
+from convscope.images.hub import Hub, is_saved
+from convscope.images.tables import Parquet
 
 
 def open_images(spec: str | Path) -> ImageSet:
@@ -20,13 +24,33 @@ def open_images(spec: str | Path) -> ImageSet:
     text = str(path) if path.exists() else str(spec)  # "photos/" and "./photos" are the same set as "photos"
     if text.startswith("digits:"):
         return Digits(text)
+    if text.startswith("hub:"):
+        return Hub.open(text)
     if path.is_dir():
-        return from_folder(path, text)
-    if path.suffix.lower() == ".csv" and path.is_file():
-        return from_csv(path, text)
-    if path.suffix.lower() in {".npy", ".npz"} and path.is_file():
-        return Arrays.open(path)
-    kinds = "a folder, a .csv, .npy or .npz file, or digits:train, digits:test, digits:all"
+        return _folder(path, text)
+    if path.is_file():
+        suffix = path.suffix.lower()
+        if suffix == ".csv":
+            return from_csv(path, text)
+        if suffix == ".parquet":
+            return Parquet.open([path], text)
+        if suffix in {".npy", ".npz"}:
+            return Arrays.open(path)
+    kinds = "a folder, a .csv, .npy, .npz or .parquet file, digits:train, digits:test, digits:all, or hub:NAME/SPLIT"
     if path.exists():
         raise ImagesError(f"{text}: not a set of images; expected {kinds}")
     raise ImagesError(f"{text}: there is no such folder or file; expected {kinds}")
+
+
+def _folder(path: Path, text: str) -> ImageSet:
+    if is_saved(path):
+        return Hub.saved(path, text)
+    found = files_below(path, SUFFIXES | {".parquet"})
+    tables = [name for name in found if name.lower().endswith(".parquet")]
+    if tables == found and tables and not (path / "labels.csv").is_file():
+        return Parquet.open([path / name for name in tables], text)
+    images = from_folder(path, text, [name for name in found if name not in {*tables}])
+    if not tables:
+        return images
+    note = f"{len(tables)} Parquet files lie beside the images and were not read, such as {tables[0]}"
+    return replace(images, remark="; ".join(filter(None, (images.remark, note))))
