@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,24 +102,17 @@ def tiny_network() -> Network:
     return convscope.wrap(module.eval(), preprocess={"size": [8, 8]}, classes=["cat", "dog"], name="tiny")
 
 
-_kept: list[Any] = []  # operator schemas live as long as the library object that defined them
-
-
 @pytest.fixture(scope="session")
 def torchvision() -> Any:
-    """The oracle. PyPI's does not load its compiled part with the CPU's torch, and then it misses two schemas."""
+    """The oracle, also where its compiled part does not load."""
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("missing: the package torchvision, an oracle")
-    import torch
+    import warnings
 
-    if not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _kept.append(library)
+    from convscope.zoo.library import import_torchvision
+
+    module = import_torchvision()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import torchvision
-        import torchvision.models
-        import torchvision.transforms
-    return torchvision
+        import torchvision.transforms  # noqa: F401
+    return module

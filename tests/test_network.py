@@ -16,9 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convscope import zoo
+from convscope.capture import run
 from convscope.errors import NetworkError
 from convscope.network import Network, load, logits, wrap
 from convscope.preprocess import Preprocess
+from convscope.recorder import record
 
 CARD = {"size": [32, 32], "channels": "L", "mean": [0.25], "std": [0.5]}
 PREPROCESS = Preprocess(size=(32, 32), channels="L", mean=(0.25,), std=(0.5,))
@@ -73,6 +75,7 @@ def test_a_name_of_the_zoo_has_random_weights_that_are_always_the_same(name: str
     assert network.preprocess == zoo.ARCHITECTURES[name].preprocess
     assert network.classes is None
     assert network.output == "softmax"
+    assert network.remarks == ("its weights are random",)
     assert network.fingerprint == load(name).fingerprint
     with torch.no_grad():
         assert logits(network.module(network.example())).shape[0] == 1
@@ -199,7 +202,9 @@ def test_weights_without_an_architecture(checkpoint: Path) -> None:
 
 def test_weights_of_another_architecture(checkpoint: Path) -> None:
     text = message(lambda: load(checkpoint, arch="squeezenet1_0", preprocess=CARD))
-    assert text.startswith(f"{checkpoint}: the weights do not fit the architecture; 52 missing: ")
+    assert text.startswith(f"{checkpoint}: the weights do not fit the architecture; no name is that of one: it has ")
+    assert "features.0.weight" in text
+    assert "c1.weight" in text
 
 
 def test_nothing_beside_the_weights(checkpoint: Path) -> None:
@@ -366,12 +371,89 @@ def test_wrappers_are_taken_off() -> None:
         assert wrap(wrapped, preprocess=PREPROCESS).module is module
 
 
+class Parts(nn.Module):
+    """A body, which the tests wrap or compile, and a head."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def body() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
+
+
+def in_place(module: nn.Module) -> nn.Module:
+    module.compile(backend="eager")
+    return module
+
+
+CONV = nn.Conv2d(1, 2, 3)
+COMPILED: dict[str, Callable[[], nn.Module]] = {
+    "a part": lambda: Parts(torch.compile(body(), backend="eager")),
+    "a function": lambda: Parts(torch.compile(lambda x: CONV(x).relu(), backend="eager")),
+    "in place": lambda: in_place(Parts(body())),
+    "a part in place": lambda: Parts(in_place(body())),
+    "DataParallel inside": lambda: Parts(nn.DataParallel(body())),
+    "a graph of torch.fx": lambda: torch.fx.symbolic_trace(Parts(body())),
+}
+
+
+@pytest.mark.parametrize("form", COMPILED)
+def test_what_is_compiled_or_wrapped_inside_is_read_as_it_is_written(form: str) -> None:
+    """Both before and after it was compiled for real, by a first call."""
+    module = COMPILED[form]().eval()
+    network = wrap(module, preprocess=PREPROCESS)
+    assert network.module is module
+    images, before = network.example(2), str(module)
+    for _ in range(2):
+        graph = record(module, network.example())
+        conv, head = graph.layers()
+        assert conv.nonlinearity == "relu"
+        seen: dict[int, Tensor] = {}
+        with torch.no_grad():
+            result = run(module, images, graph, {each.response: keep(seen, each.response) for each in (conv, head)})
+            expected = module(images)
+        torch.testing.assert_close(result, expected)
+        torch.testing.assert_close(seen[head.response], expected)
+        assert seen[conv.response].shape == (2, 2, 30, 30)
+    assert str(module) == before
+
+
+def keep(seen: dict[int, Tensor], value: int) -> Callable[[Tensor], None]:
+    return lambda tensor: seen.update({value: tensor.clone()})
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript is deprecated
-def test_scripted_modules_are_refused_by_name() -> None:
-    scripted = torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))
+@pytest.mark.parametrize("form", ["trace", "script"])
+def test_scripted_modules_are_refused_by_name(form: str) -> None:
+    linear = nn.Linear(2, 2)
+    scripted = torch.jit.trace(linear, torch.zeros(1, 2)) if form == "trace" else torch.jit.script(linear)
     assert "it is a scripted module, which hides its operations" in message(lambda: wrap(scripted, preprocess=CARD))
     inside = nn.Sequential(nn.Flatten(), nn.Sequential(scripted))
     assert "Sequential: its part '1.0' is a scripted module" in message(lambda: wrap(inside, preprocess=CARD))
+    compiled = torch.compile(inside, backend="eager")
+    assert "Sequential: its part '1.0' is a scripted module" in message(lambda: wrap(compiled, preprocess=CARD))
+
+
+def test_exported_modules_are_refused_by_name() -> None:
+    exported = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),))
+    assert message(lambda: wrap(exported, preprocess=CARD)) == (  # type: ignore[arg-type]
+        "expected a torch.nn.Module, not a ExportedProgram; give the module that it was exported from"
+    )
+    text = message(lambda: wrap(nn.Sequential(exported.module()), preprocess=CARD))
+    assert "Sequential: its part '0' is an exported graph, which has lost its modules" in text
+
+
+def test_parts_that_are_spread_over_devices_are_refused_by_name() -> None:
+    spread = nn.DataParallel(nn.Linear(2, 2))
+    spread.device_ids = [0, 1]
+    text = message(lambda: wrap(nn.Sequential(nn.Flatten(), spread), preprocess=CARD))
+    assert "Sequential: its part '1' is spread over several devices (DataParallel)" in text
 
 
 # --- Network ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from convscope.errors import NetworkError
-from convscope.preprocess import Preprocess
+from convscope.preprocess import Preprocess, shown
+from convscope.rows import read_rows, whole
 
 OUTPUTS = ("softmax", "sigmoid", "real")
 
@@ -66,42 +66,54 @@ class Card:
 def read_output(value: Any, origin: str) -> str:
     """What the outputs are, checked; `origin` says where it was written."""
     if value not in OUTPUTS:
-        raise NetworkError(f"{origin}: 'output' is {value!r}; expected one of {', '.join(OUTPUTS)}")
+        raise NetworkError(f"{origin}: 'output' is {shown(value)}; expected one of {', '.join(OUTPUTS)}")
     return str(value)
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except FileNotFoundError:
         raise NetworkError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NetworkError(f"{path}: not readable as JSON ({error})") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that stands twice Python would take the last value without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {shown(next(name for name in names if names.count(name) > 1))} stands twice")
+    return found
 
 
 def read_classes(value: Any, folder: Path, origin: str) -> tuple[tuple[str, ...] | None, dict[str, int] | None]:
     """Class names, and the WordNet ids of a CSV as synonyms of them."""
     if value is None:
         return None, None
-    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+    if isinstance(value, list) and value and all(map(_is_text, value)):
         return tuple(value), None
-    if not isinstance(value, str):
-        raise NetworkError(f"{origin}: 'classes' is {value!r}; expected a list of names or a path to a CSV")
+    if not _is_text(value):
+        raise NetworkError(f"{origin}: 'classes' is {shown(value)}; expected a list of names or a path to a CSV")
     return _class_table(folder / value)
+
+
+def _is_text(value: Any) -> bool:
+    """JSON can write half a surrogate pair, which no page and no terminal can show."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _class_table(path: Path) -> tuple[tuple[str, ...], dict[str, int]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
-        rows.sort(key=lambda row: int(row["index"]))
-        names = tuple(row["name"] for row in rows)
-        if not rows or [int(row["index"]) for row in rows] != list(range(len(rows))):
+        rows = sorted(((whole(row["index"]), row) for _, row in read_rows(path)[1]), key=lambda pair: pair[0])
+        names = tuple(row["name"] for _, row in rows)
+        if not rows or [index for index, _ in rows] != list(range(len(rows))):
             raise ValueError("its indices are not 0, 1, 2, ...")
         if not all(names):
             raise ValueError(f"class {[bool(name) for name in names].index(False)} has no name")
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (OSError, KeyError, ValueError) as error:
         what = f"{type(error).__name__}: {error}"
         raise NetworkError(f"{path}: not readable as a CSV of classes with columns index and name ({what})") from error
-    synonyms = {row["wnid"]: i for i, row in enumerate(rows) if row.get("wnid")}
+    synonyms = {row["wnid"]: index for index, row in rows if row.get("wnid")}
     return names, synonyms

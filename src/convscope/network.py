@@ -1,6 +1,7 @@
 """A network: a PyTorch module with the preprocessing that belongs to its weights, class names, and its origin.
 
 >>> network = convscope.load("weights/squeezenet1_0.safetensors", arch="squeezenet1_0")
+>>> network = convscope.load("timm:resnet18@a1_in1k")
 >>> network = convscope.wrap(my_module, preprocess=Preprocess(size=(64, 64)), classes=["cat", "dog"])
 """
 
@@ -13,7 +14,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from torch.utils._pytree import tree_flatten
 
 from convscope import zoo
 from convscope.card import Card, Source, read_classes, read_output
-from convscope.checkpoint import SUFFIXES, put_weights, read_weights
+from convscope.checkpoint import SUFFIXES, load_weights
 from convscope.errors import NetworkError, nearest
 from convscope.preprocess import Preprocess
+from convscope.zoo import external
+from convscope.zoo.library import External
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class Network:
         output: what the outputs are: "softmax" (one class is true), "sigmoid" (several at once) or "real" values.
         synonyms: further names of classes, such as WordNet ids -> class index.
         spec: what `load` was given, enough to build the network again; None for a wrapped module.
+        remarks: what must be known beside, such as which of several weights in a file were taken.
     """
 
     module: nn.Module
@@ -46,6 +50,7 @@ class Network:
     output: str = "softmax"
     synonyms: Mapping[str, int] | None = None
     spec: Mapping[str, Any] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -123,10 +128,13 @@ def load(
     """A network by name.
 
     Args:
-        spec: a checkpoint (``.safetensors``, ``.pt``, ``.pth``), an embedded network (``digits:lenet5``), an
-            architecture of the zoo with random weights (``squeezenet1_0``), or ``package.module:factory``.
-        arch: what the checkpoint's weights belong to: a name of the zoo, or ``package.module:factory``.
-        preprocess: a `Preprocess`, its JSON form, or a path to that; without it the JSON beside the weights is read.
+        spec: a checkpoint (``.safetensors``, ``.pt``, ``.ckpt``, ...), an embedded network (``digits:lenet5``), an
+            architecture of the zoo with random weights (``squeezenet1_0``), one of torchvision or timm with random
+            weights (``timm:resnet18``) or trained ones (``timm:resnet18@a1_in1k``), or ``package.module:factory``.
+        arch: what the checkpoint's weights belong to: an architecture of the zoo, torchvision or timm, or
+            ``package.module:factory``.
+        preprocess: a `Preprocess`, its JSON form, or a path to that; without it the JSON beside the weights is read,
+            and torchvision and timm say what their networks are made for.
 
     Returns:
         The network in evaluation mode. `load(**network.spec)` gives the same one again.
@@ -146,43 +154,74 @@ def load(
     elif path.suffix in SUFFIXES:
         name = path.stem
     else:
-        return _untrained(text, preprocess, given).to(device)
+        return _by_name(text, preprocess, given).to(device)
     if not path.is_file():
         raise NetworkError(f"{path}: there is no such file")
     if arch is None:
         raise NetworkError(
             f"{path}: weights do not say which architecture they belong to; give arch (--arch), a name of the zoo "
-            f"({', '.join(zoo.ARCHITECTURES)}) or package.module:factory"
+            f"({', '.join(zoo.ARCHITECTURES)}), {_OTHERS}"
         )
     card = Card.read(preprocess) if preprocess is not None else Card.beside(path)
-    _check_known(arch, "architecture", zoo.ARCHITECTURES)
-    module = _from_zoo(arch, card) if arch in zoo.ARCHITECTURES else _from_factory(arch, zoo.ARCHITECTURES)
-    put_weights(module, read_weights(path), str(path))
-    return _network(module, card, name, given).to(device)
+    module = _architecture(arch, card)
+    remarks = load_weights(module, path)
+    if getattr(module, "transform_input", None) is False:  # torchvision's GoogLeNet and Inception v3
+        remarks += (f"{arch} is built with transform_input=False; weights tuned from torchvision's own need True",)
+    return _network(module, card, name, given, *remarks).to(device)
 
 
-def _untrained(text: str, preprocess: Source | None, given: dict[str, Any]) -> Network:
+_OTHERS = "torchvision:NAME, timm:NAME or package.module:factory"
+
+
+def _by_name(text: str, preprocess: Source | None, given: dict[str, Any]) -> Network:
+    """A network that is not in a file of the user's."""
     known = [*zoo.ARCHITECTURES, *zoo.EMBEDDED]
-    _check_known(text, "network", known)
+    if external.is_external(text):
+        return _external(external.find(text), preprocess, given)
     if text in zoo.ARCHITECTURES:
         card = Card.read(zoo.ARCHITECTURES[text].preprocess if preprocess is None else preprocess)
-        return _network(_from_zoo(text, card), card, text, given)
+        return _network(_from_zoo(text, card), card, text, given, _RANDOM)
+    _check_known(text, "network", known)
     module = _from_factory(text, known)
     if preprocess is None:
         raise NetworkError(f"{text}: give its preprocessing: preprocess= (--preprocess FILE)")
     return _network(module, Card.read(preprocess), text, given)
 
 
-def _network(module: nn.Module, card: Card, name: str, spec: Mapping[str, Any]) -> Network:
-    return Network(module.eval(), card.preprocess, name, card.classes, card.output, card.synonyms, spec)
+_RANDOM = "its weights are random"
+
+
+def _external(entry: External, preprocess: Source | None, given: dict[str, Any]) -> Network:
+    card = entry.card if preprocess is None else Card.read(preprocess)
+    if entry.weights is None:
+        remark = f"{_RANDOM}; trained ones, where there are some, are named behind an '@', as {entry}@DEFAULT"
+        return _network(_from_external(entry, card), card, str(entry), given, remark)
+    if card.classes is None:  # the classes belong to the weights, however the images are prepared
+        card = replace(card, classes=entry.card.classes, synonyms=entry.card.synonyms)
+    return _network(_from_external(entry, card), card, str(entry), given)
+
+
+def _network(module: nn.Module, card: Card, name: str, spec: Mapping[str, Any], *remarks: str) -> Network:
+    return Network(module.eval(), card.preprocess, name, card.classes, card.output, card.synonyms, spec, remarks)
+
+
+def _architecture(arch: str, card: Card) -> nn.Module:
+    """The module that a checkpoint's weights belong to."""
+    if external.is_external(arch):
+        if "@" in arch:
+            raise NetworkError(f"{arch}: the weights come from the checkpoint; give arch={arch.partition('@')[0]!r}")
+        return _from_external(external.find(arch), card)
+    if arch in zoo.ARCHITECTURES:
+        return _from_zoo(arch, card)
+    _check_known(arch, "architecture", zoo.ARCHITECTURES)
+    return _from_factory(arch, zoo.ARCHITECTURES)
 
 
 def _check_known(arch: str, kind: str, known: Iterable[str]) -> None:
-    if arch not in zoo.ARCHITECTURES and ":" not in arch:
+    if ":" not in arch:
         files = f", a checkpoint ({', '.join(SUFFIXES)})" if kind == "network" else ""
         raise NetworkError(
-            f"there is no {kind} {arch!r}{nearest(arch, known)}; known are {', '.join(known)}{files}, "
-            "or package.module:factory"
+            f"there is no {kind} {arch!r}{nearest(arch, known)}; known are {', '.join(known)}{files}, {_OTHERS}"
         )
 
 
@@ -191,6 +230,11 @@ def _from_zoo(arch: str, card: Card) -> nn.Module:
     classes = {} if card.classes is None else {"classes": len(card.classes)}
     with _seeded():
         return zoo.ARCHITECTURES[arch].factory(channels=card.preprocess.planes, **classes)
+
+
+def _from_external(entry: External, card: Card) -> nn.Module:
+    with _seeded():
+        return _plain(entry.build(card))
 
 
 @contextlib.contextmanager
@@ -219,22 +263,42 @@ def _from_factory(arch: str, known: Iterable[str]) -> nn.Module:
 
 
 def _plain(module: nn.Module) -> nn.Module:
-    """The module whose operations can be seen: wrappers taken off, and what cannot be looked into refused by name."""
+    """The module whose operations can be seen: wrappers taken off, and what cannot be looked into refused by name.
+
+    What is compiled inside stays: it runs as it is written as long as its operations are recorded or read.
+    """
     if not isinstance(module, nn.Module):
-        raise NetworkError(f"expected a torch.nn.Module, not a {type(module).__name__}")
+        exported = "; give the module that it was exported from" if type(module).__name__ == "ExportedProgram" else ""
+        raise NetworkError(f"expected a torch.nn.Module, not a {type(module).__name__}{exported}")
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return _plain(module.module)
     original = getattr(module, "_orig_mod", None)  # torch.compile
     if isinstance(original, nn.Module):
         return _plain(original)
     for name, part in module.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            where = f"its part {name!r}" if name else "it"
-            raise NetworkError(
-                f"{type(module).__name__}: {where} is a scripted module, which hides its operations; give the Python "
-                "module that it was made from"
-            )
+        for kind, what in _HIDING.items():
+            if what(part):
+                where = f"its part {name!r}" if name else "it"
+                raise NetworkError(
+                    f"{type(module).__name__}: {where} is {kind}; give the Python module that it was made from"
+                )
     return module
+
+
+def _is_exported(part: nn.Module) -> bool:
+    """Whether a module is the graph that torch.export or make_fx gave; one of torch.fx calls the modules it had."""
+    if not isinstance(part, torch.fx.GraphModule):
+        return False
+    return any(isinstance(node.target, torch._ops.OpOverload) for node in part.graph.nodes)
+
+
+_HIDING: dict[str, Callable[[nn.Module], bool]] = {
+    "a scripted module, which hides its operations": lambda part: isinstance(part, torch.jit.ScriptModule),
+    "an exported graph, which has lost its modules and its evaluation mode": _is_exported,
+    "spread over several devices (DataParallel), where its operations cannot be followed": (
+        lambda part: isinstance(part, nn.DataParallel) and len(part.device_ids) > 1
+    ),
+}
 
 
 def _portable(preprocess: Source | None) -> Any:

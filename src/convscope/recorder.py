@@ -8,6 +8,7 @@ recorded, also one whose control flow looks at values.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -69,10 +70,19 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     modes = [(each, each.training) for each in module.modules()]
     try:
         module.eval()
-        yield
+        with _uncompiled():
+            yield
     finally:
         for each, mode in modes:
             each.training = mode
+
+
+def _uncompiled() -> contextlib.AbstractContextManager[Any]:
+    """Functions that torch.compile has wrapped run as they are written, so that their operations can be seen."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and it takes seconds to import
+        return contextlib.nullcontext()
+    stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 @contextlib.contextmanager

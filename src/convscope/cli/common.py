@@ -26,7 +26,9 @@ def model_options(command: Command) -> Command:
     options = [
         click.argument("model"),
         click.option(
-            "--arch", help="What the checkpoint's weights belong to: a name of the zoo, or package.module:factory."
+            "--arch",
+            help="What the checkpoint's weights belong to: a name of the zoo, torchvision:NAME, timm:NAME, or "
+            "package.module:factory.",
         ),
         click.option(
             "--preprocess",

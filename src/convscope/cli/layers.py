@@ -36,11 +36,14 @@ def layers(model: str, arch: str | None, preprocess: Path | None, device: str | 
         "input": list(network.preprocess.shape),
         "parameters": sum(tensor.numel() for tensor in network.module.parameters()),
         "flops": sum(row["flops"] for row in rows),
+        "remarks": list(network.remarks),
     }
     if as_json:
         print_json(about | {"layers": [{key: row[key] for key in row if key != "text"} for row in rows]})
     else:
         _print(about, rows)
+    for remark in network.remarks:
+        click.echo(f"note: {network.name}: {remark}", err=True)
 
 
 def _row(layer: LayerNode, grid: Grid, bound: str | None) -> dict[str, Any]:
@@ -85,4 +88,4 @@ def _print(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     console = Console(width=max(needed, Console().width))
     console.print(table)
     for operation in sorted({row["field_is_a_bound_because_of"] for row in rows} - {None}):
-        console.print(f"Fields behind {operation!r} are bounds: what that operation does to a field is not known.")
+        console.print(f"Fields behind {operation!r} are bounds: they hold all that a unit sees, and may hold more.")
