@@ -16,7 +16,7 @@ from torch import nn
 
 import convscope
 from convscope.address import Layer, Unit
-from convscope.atlas import STATISTICS, Atlas, AtlasLayer, AtlasUnit
+from convscope.atlas import STATISTICS, Atlas, AtlasLayer, AtlasUnit, sealed
 from convscope.errors import AddressError, AtlasError
 from convscope.images import Arrays
 from convscope.panel import Bars, Table
@@ -220,11 +220,13 @@ def test_panels_and_statistics(atlas: Atlas) -> None:
     unit = atlas["features.0:2"]
     assert isinstance(unit, AtlasUnit)
     panels = unit.panels()
-    assert [type(panel) for panel in panels] == [Bars, Table]
-    table = dict(panels[1].rows)  # type: ignore[union-attr]
+    assert [type(panel) for panel in panels] == [Table, Bars, Table]
+    table = dict(panels[2].rows)  # type: ignore[union-attr]
     assert table["mean"] == unit.summary["mean"]
     assert unit.layer.state("topk")["ids"].shape == (5, 25)
-    with pytest.raises(AtlasError, match=r"no statistic 'median'; it has histogram, moments, topk"):
+    with pytest.raises(
+        AtlasError, match=r"no statistic .median.; it has class_means, histogram, moments, saturation, topk"
+    ):
         unit.layer.state("median")
 
 
@@ -304,7 +306,7 @@ def test_a_run_json_that_lacks_something(copy: Path, key: str) -> None:
 def test_statistics_of_another_version(copy: Path) -> None:
     run = json.loads((copy / "run.json").read_text())
     run["job"]["statistics"]["concepts"] = {}
-    (copy / "run.json").write_text(json.dumps(run))
+    (copy / "run.json").write_bytes(sealed(run))
     with pytest.raises(AtlasError, match="statistics that this convscope lacks: concepts"):
         Atlas.open(copy)["head:0"].panels()  # type: ignore[union-attr]
 

@@ -24,9 +24,12 @@ SURFACE = [
     "ImageSet",
     "Network",
     "Preprocess",
+    "WorkerError",
     "load",
+    "merge",
     "open_images",
     "scan",
+    "scan_part",
     "wrap",
     "write_report",
 ]

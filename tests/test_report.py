@@ -260,8 +260,8 @@ def test_only_rectified_layers_have_dead_units(tmp_path):
     rectified, raw = (data.layer(layer) for layer in atlas.layers)
     assert rectified["layer"]["dead"] == 1
     assert data.index(atlas)["dead"] == 1
-    assert [card["dead"] for card in rectified["cards"]] == [True, False]
+    assert [card["flags"] for card in rectified["cards"]] == [["dead"], ["always on"]]
     assert raw["layer"]["dead"] is None
-    assert not any(card["dead"] for card in raw["cards"])
+    assert not any(card["flags"] for card in raw["cards"])
     report = convscope.write_report(atlas, tmp_path / "report").parent
     assert "not rectified: a response below zero is an answer too" in next(report.rglob("001-2/index.html")).read_text()

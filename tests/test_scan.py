@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import convscope
 from convscope import capture, shards
-from convscope.atlas import Atlas
-from convscope.errors import ImagesError, NetworkError
+from convscope.atlas import Atlas, AtlasLayer
+from convscope.errors import AtlasError, ImagesError, NetworkError
 from convscope.geometry import Box
 from convscope.images import Arrays, ImageSet
 from convscope.network import Network
@@ -341,3 +341,30 @@ def test_the_job_says_what_determines_the_result(digits_atlas: Atlas, lenet: Net
     assert job["layers"] == list(TANH)
     assert job["statistics"]["topk"]["k"] == 25
     assert len({shards.key(job | {name: None}) for name in job}) == len(job)
+
+
+# --- what a scan says of its preparation -----------------------------------------------------------------------------
+
+
+def test_a_likely_mistake_in_the_preparation_is_in_the_atlas(tmp_path: Path, lenet: Network, digits: ImageSet) -> None:
+    right = convscope.scan(lenet, digits, tmp_path / "right", layers=["c1"])
+    assert right.run["results"]["warnings"] == []
+    assert isinstance(digits, convscope.Arrays)
+    inverted = convscope.Arrays(digits.images.max() - digits.images, digits.labels)
+    (warning,) = convscope.scan(lenet, inverted, tmp_path / "inverted", layers=["c1"]).run["results"]["warnings"]
+    assert warning["kind"] == "preprocess"
+    assert "black and white are exchanged" in warning["message"]
+    page = convscope.write_report(convscope.Atlas.open(tmp_path / "inverted"), tmp_path / "report").read_text()
+    assert "Look at this first." in page
+    assert "black and white are exchanged" in page
+
+
+def test_exact_quantiles_count_all_positions_and_are_another_job(tmp_path: Path, lenet: Network) -> None:
+    atlas = convscope.scan(lenet, "digits:test", tmp_path / "atlas", layers=["c1"], limit=20, exact_quantiles=True)
+    layer = atlas["c1"]
+    assert isinstance(layer, AtlasLayer)
+    positions = math.prod(layer.shape[1:])
+    assert (layer.state("histogram")["counts"].sum(1) == 20 * positions).all()
+    assert "all positions of each image" in repr(layer[0].panels())
+    with pytest.raises(AtlasError, match=r"another job already .*positions: None there, 16 here"):
+        convscope.scan(lenet, "digits:test", tmp_path / "atlas", layers=["c1"], limit=20)

@@ -13,11 +13,18 @@ from typing import Any
 import pytest
 import torch
 
+from convscope import shards
 from convscope.errors import AtlasError
 from convscope.shards import ShardState, ShardStore, key, write
 
 JOB = {"network": "abc", "batch_size": 4, "layers": ["a", "b"], "images": {"spec": "photos", "count": 9}}
 KEYS = ("k0", "k1", "k2", "k3")
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is folded is written after every shard, but in the tests that say otherwise."""
+    monkeypatch.setattr(shards, "_TOGETHER", 1)
 
 
 def shard(index: int) -> ShardState:
@@ -49,9 +56,9 @@ def interrupted(folder: Path) -> ShardStore:
     store = store_in(folder)
     with store.opened():
         for index in (0, 1):
-            store.add(index, shard(index))
+            store.add(index, shard(index).to_bytes())
         store.fold(merge)
-        store.add(2, shard(2))
+        store.add(2, shard(2).to_bytes())
     return store
 
 
@@ -64,7 +71,7 @@ def complete(folder: Path, order: tuple[int, ...] = (0, 1, 2, 3)) -> bytes:
     store = store_in(folder)
     with store.opened():
         for index in order:
-            store.add(index, shard(index))
+            store.add(index, shard(index).to_bytes())
             store.fold(merge)
         assert store.done == len(KEYS)
         assert store.missing() == []
@@ -90,7 +97,7 @@ def test_going_on_after_any_shard_gives_the_same_bytes(tmp_path: Path, before: i
     first = store_in(tmp_path)
     with first.opened():
         for index in range(before):
-            first.add(index, shard(index))
+            first.add(index, shard(index).to_bytes())
             if folded:
                 first.fold(merge)
     second = store_in(tmp_path)
@@ -98,11 +105,38 @@ def test_going_on_after_any_shard_gives_the_same_bytes(tmp_path: Path, before: i
         assert second.missing() == list(range(before, 4))
         assert second.done == (before if folded else 0)
         for index in second.missing():
-            second.add(index, shard(index))
+            second.add(index, shard(index).to_bytes())
             second.fold(merge)
         second.fold(merge)
         assert second.state is not None
     assert (second.folder / "folded.safetensors").read_bytes() == complete(tmp_path / "alone")
+    assert names(second) == {"job.json", "lock", "folded.safetensors"}
+
+
+@pytest.mark.parametrize("together", [2, 3, 8])
+@pytest.mark.parametrize("before", range(5))
+def test_what_is_folded_may_wait_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int, before: int
+) -> None:
+    (tmp_path / "alone").mkdir()
+    expected = complete(tmp_path / "alone")
+    monkeypatch.setattr(shards, "_TOGETHER", together)
+    first = store_in(tmp_path)
+    with first.opened():
+        for index in range(before):
+            first.add(index, shard(index).to_bytes())
+            first.fold(merge)
+    written = before if before == len(KEYS) else before // together * together
+    waiting = {f"shard-{KEYS[index]}.safetensors" for index in range(written, before)}
+    assert {name for name in names(first) if name.startswith("shard-")} == waiting
+    second = store_in(tmp_path)
+    with second.opened():
+        assert second.done == written
+        assert second.missing() == list(range(before, 4))  # nothing is computed again
+        for index in second.missing():
+            second.add(index, shard(index).to_bytes())
+        second.fold(merge)
+    assert (second.folder / "folded.safetensors").read_bytes() == expected
     assert names(second) == {"job.json", "lock", "folded.safetensors"}
 
 
@@ -138,8 +172,8 @@ def test_a_changed_image_makes_its_shard_and_what_was_folded_with_it_again(
 def test_shards_of_images_that_have_changed_are_removed(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     with store.opened():
-        store.add(1, shard(1))
-        store.add(2, shard(2))
+        store.add(1, shard(1).to_bytes())
+        store.add(2, shard(2).to_bytes())
         assert names(store) >= {"shard-k1.safetensors", "shard-k2.safetensors"}
     again = store_in(tmp_path, keys=("k0", "new", "k2", "k3"))
     with again.opened():
@@ -254,7 +288,7 @@ def test_clearing_leaves_what_others_put_there(tmp_path: Path) -> None:
     store = store_in(tmp_path)
     with store.opened():
         for index in range(4):
-            store.add(index, shard(index))
+            store.add(index, shard(index).to_bytes())
         store.fold(merge)
         (store.folder / "run.json").write_text("{}")
         store.clear()
@@ -301,21 +335,23 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_else(
 def test_a_full_disk_while_folding_loses_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "alone").mkdir()
     store = store_in(tmp_path)
-    with store.opened():
-        for index in range(3):
-            store.add(index, shard(index))
 
-        def full(self: Path, data: bytes) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
 
-        with monkeypatch.context() as patch:
+    def go() -> None:
+        with store.opened(), monkeypatch.context() as patch:
+            for index in range(3):
+                store.add(index, shard(index).to_bytes())
             patch.setattr(Path, "write_bytes", full)
-            with pytest.raises(OSError, match="No space left"):
-                store.fold(merge)
+            store.fold(merge)
+
+    with pytest.raises(AtlasError, match=r"folded\.safetensors\S*: No space left on device; make room"):
+        go()
     again = store_in(tmp_path)
     with again.opened():
         assert again.missing() == [3]
-        again.add(3, shard(3))
+        again.add(3, shard(3).to_bytes())
         again.fold(merge)
     assert (again.folder / "folded.safetensors").read_bytes() == complete(tmp_path / "alone")
 

@@ -292,7 +292,8 @@ def test_a_full_disk_is_an_error_that_leaves_no_half_file(tmp_path: Path, monkey
 def test_clearing_removes_pictures_and_waiting_tiles_and_nothing_else(tmp_path: Path) -> None:
     written(tmp_path, noise(6, 24, 28), [liking("000-x", SMALL, 5, 6)])
     (tmp_path / "job.json").write_text("{}")
-    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "strips", "tiles-000-x.npy", "job.json"}
+    sums = {"pictures-0000.png.sum", "strips-000-x-000.png.sum"}
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "strips", "tiles-000-x.npy", "job.json"} | sums
     sprites.clear_tiles(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "strips", "job.json"}
     sprites.clear(tmp_path)

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from datasketches import req_floats_sketch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from torch import Tensor
+from torch import Tensor, nn
 
 from convscope.panel import Bars, Table
-from convscope.statistics import Accumulator, Activations, Statistic, registered
+from convscope.recorder import record
+from convscope.statistics import Accumulator, Activations, Scan, Statistic, of, registered
 from convscope.statistics.base import sampled_positions
+from convscope.statistics.class_means import ClassMeans, ClassMeansAccumulator, means, selectivity
 from convscope.statistics.histogram import HIGHEST, LOWEST, Histogram
 from convscope.statistics.moments import Moments, summary
+from convscope.statistics.reductions import by_torch, reduce
+from convscope.statistics.saturation import Saturation, ends
 from convscope.statistics.topk import NOBODY, TopK
 
-CPU = torch.device("cpu")
 UNITS, ROWS, COLUMNS = 3, 6, 5
-STATISTICS = list(registered().values())
-FLOATS = {"total", "squares"}  # sums, equal up to the order of the additions; all else is exact
+STATISTICS = list(of(Scan(classes=(0, 1, 4), exact_quantiles=False)).values())
+FLOATS = {"total", "squares", "sums"}  # sums, equal up to the order of the additions; all else is exact
 MERGED = 1e-12  # relative difference of float64 sums that were joined in another order
 BATCHED = 1e-6  # the same where the sums inside an image, in float32, were made in another order
 
@@ -54,14 +58,20 @@ INPUTS = {
 }
 
 
+def activations(values: Tensor, ids: Tensor, channel: int = 1) -> Activations:
+    """Of classes 0, 1 and 4 and one that is not known; below -1 and above 1 the response is saturated."""
+    classes = torch.tensor([0, 4, 1, -1])[ids % 4]
+    return Activations(values, channel, ids, "layer", classes, (-1.0, 1.0))
+
+
 def fed(statistic: Statistic, values: Tensor, parts: Sequence[int], first: int = 0) -> Accumulator:
     """One accumulator that saw `values` in batches of the lengths `parts`; ids count from `first`."""
-    accumulator = statistic.start(values.shape[1], tuple(values.shape[2:]), CPU)
+    accumulator = statistic.start(values.shape[1], tuple(values.shape[2:]))
     ids = torch.arange(first, first + len(values))
     start = 0
     for length in parts:
         batch = slice(start, start + length)
-        accumulator.update(Activations(values[batch], 1, ids[batch], "layer"))
+        accumulator.update(activations(values[batch], ids[batch]))
         start += length
     assert start == len(values)
     return accumulator
@@ -80,26 +90,30 @@ def assert_same(first: Accumulator, second: Accumulator, rounding: float = 0.0) 
 
 
 def test_every_statistic_is_found() -> None:
-    assert list(registered()) == ["histogram", "moments", "topk"]
-    assert all(issubclass(kind, Statistic) for kind in STATISTICS)
+    names = ["class_means", "histogram", "moments", "saturation", "topk"]
+    assert list(registered()) == [statistic.name for statistic in STATISTICS] == names
+
+
+def test_without_labels_there_are_no_class_means() -> None:
+    assert "class_means" not in of(Scan())
 
 
 @pytest.mark.parametrize("values", INPUTS.values(), ids=INPUTS)
-@pytest.mark.parametrize("kind", STATISTICS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("statistic", STATISTICS, ids=lambda each: each.name)
 class TestLaws:
-    def test_merging_parts_in_order_is_one_pass(self, kind: type[Statistic], values: Tensor) -> None:
-        whole = fed(kind(), values, [5, 1, 6])
-        merged = fed(kind(), values[:5], [5])
-        merged.merge(fed(kind(), values[5:6], [1], first=5))
-        merged.merge(fed(kind(), values[6:], [6], first=6))
+    def test_merging_parts_in_order_is_one_pass(self, statistic: Statistic, values: Tensor) -> None:
+        whole = fed(statistic, values, [5, 1, 6])
+        merged = fed(statistic, values[:5], [5])
+        merged.merge(fed(statistic, values[5:6], [1], first=5))
+        merged.merge(fed(statistic, values[6:], [6], first=6))
         assert_same(merged, whole, MERGED)
 
-    def test_the_batch_size_changes_rounding_at_most(self, kind: type[Statistic], values: Tensor) -> None:
-        assert_same(fed(kind(), values, [1] * 12), fed(kind(), values, [12]), BATCHED)
+    def test_the_batch_size_changes_rounding_at_most(self, statistic: Statistic, values: Tensor) -> None:
+        assert_same(fed(statistic, values, [1] * 12), fed(statistic, values, [12]), BATCHED)
 
-    def test_merging_is_associative(self, kind: type[Statistic], values: Tensor) -> None:
+    def test_merging_is_associative(self, statistic: Statistic, values: Tensor) -> None:
         def parts() -> list[Accumulator]:
-            return [fed(kind(), values[i : i + 4], [4], first=i) for i in (0, 4, 8)]
+            return [fed(statistic, values[i : i + 4], [4], first=i) for i in (0, 4, 8)]
 
         left = parts()
         left[0].merge(left[1])
@@ -109,54 +123,54 @@ class TestLaws:
         right[0].merge(right[1])
         assert_same(left[0], right[0], MERGED)
 
-    def test_restoring_a_state_changes_nothing(self, kind: type[Statistic], values: Tensor) -> None:
-        went_on, restored = fed(kind(), values[:7], [7]), kind().start(UNITS, tuple(values.shape[2:]), CPU)
-        restored.restore(fed(kind(), values[:7], [7]).state())
+    def test_restoring_a_state_changes_nothing(self, statistic: Statistic, values: Tensor) -> None:
+        went_on, restored = fed(statistic, values[:7], [7]), statistic.start(UNITS, tuple(values.shape[2:]))
+        restored.restore(fed(statistic, values[:7], [7]).state())
         assert_same(restored, went_on)
         for accumulator in (went_on, restored):
-            accumulator.update(Activations(values[7:], 1, torch.arange(7, 12), "layer"))
+            accumulator.update(activations(values[7:], torch.arange(7, 12)))
         assert_same(restored, went_on)
 
-    def test_a_state_is_tensors_that_later_batches_leave_alone(self, kind: type[Statistic], values: Tensor) -> None:
-        accumulator = fed(kind(), values[:7], [7])
+    def test_a_state_is_tensors_that_later_batches_leave_alone(self, statistic: Statistic, values: Tensor) -> None:
+        accumulator = fed(statistic, values[:7], [7])
         state = accumulator.state()
-        assert all(isinstance(tensor, Tensor) and tensor.device == CPU for tensor in state.values())
+        assert all(isinstance(tensor, Tensor) and tensor.device.type == "cpu" for tensor in state.values())
         before = {name: tensor.clone() for name, tensor in state.items()}
-        restored = kind().start(UNITS, tuple(values.shape[2:]), CPU)
+        restored = statistic.start(UNITS, tuple(values.shape[2:]))
         restored.restore(state)
         for each in (accumulator, restored):
-            each.update(Activations(values[7:], 1, torch.arange(7, 12), "layer"))
-            each.merge(fed(kind(), values[:3], [3], first=20))
+            each.update(activations(values[7:], torch.arange(7, 12)))
+            each.merge(fed(statistic, values[:3], [3], first=20))
         for name, tensor in state.items():
             torch.testing.assert_close(tensor, before[name], rtol=0, atol=0, equal_nan=True)
 
-    def test_an_empty_accumulator_is_neutral(self, kind: type[Statistic], values: Tensor) -> None:
-        whole = fed(kind(), values, [12])
-        empty, other = (kind().start(UNITS, tuple(values.shape[2:]), CPU) for _ in range(2))
-        empty.merge(fed(kind(), values, [12]))
+    def test_an_empty_accumulator_is_neutral(self, statistic: Statistic, values: Tensor) -> None:
+        whole = fed(statistic, values, [12])
+        empty, other = (statistic.start(UNITS, tuple(values.shape[2:])) for _ in range(2))
+        empty.merge(fed(statistic, values, [12]))
         assert_same(empty, whole)
         whole.merge(other)
         assert_same(whole, empty)
 
-    def test_activations_are_only_read(self, kind: type[Statistic], values: Tensor) -> None:
+    def test_activations_are_only_read(self, statistic: Statistic, values: Tensor) -> None:
         formats = [values.clone()]
         if values.dim() == 4:
             formats.append(values.clone(memory_format=torch.channels_last))
         for given_ in formats:
-            fed(kind(), given_, [12])
+            fed(statistic, given_, [12])
             torch.testing.assert_close(given_, values, rtol=0, atol=0, equal_nan=True)
 
-    def test_channels_may_come_last(self, kind: type[Statistic], values: Tensor) -> None:
-        last = kind().start(UNITS, tuple(values.shape[2:]), CPU)
-        last.update(Activations(values.movedim(1, -1).contiguous(), -1, torch.arange(12), "layer"))
-        assert_same(last, fed(kind(), values, [12]), BATCHED)
+    def test_channels_may_come_last(self, statistic: Statistic, values: Tensor) -> None:
+        last = statistic.start(UNITS, tuple(values.shape[2:]))
+        last.update(activations(values.movedim(1, -1).contiguous(), torch.arange(12), channel=-1))
+        assert_same(last, fed(statistic, values, [12]), BATCHED)
 
-    def test_panels_say_something_of_every_unit(self, kind: type[Statistic], values: Tensor) -> None:
-        state = fed(kind(), values, [12]).state()
+    def test_panels_say_something_of_every_unit(self, statistic: Statistic, values: Tensor) -> None:
+        state = fed(statistic, values, [12]).state()
         arrays = {name: tensor.numpy() for name, tensor in state.items()}
         for unit in range(UNITS):
-            assert kind().panels(state, unit) == kind().panels(arrays, unit) or kind is Moments  # NaN is not itself
-            for panel in kind().panels(arrays, unit):
+            assert repr(statistic.panels(state, unit)) == repr(statistic.panels(arrays, unit))  # NaN is not itself
+            for panel in statistic.panels(arrays, unit):
                 assert isinstance(panel, Table | Bars)
 
 
@@ -209,7 +223,7 @@ def test_topk_is_a_sort_of_all_maxima(values: Tensor, k: int) -> None:
 @pytest.mark.parametrize("values", RANKED.values(), ids=RANKED)
 def test_topk_does_not_depend_on_the_order_of_arrival(values: Tensor) -> None:
     ids = torch.tensor([*range(20, 40), *range(20)])
-    accumulator = TopK().start(UNITS, (ROWS, COLUMNS), CPU)
+    accumulator = TopK().start(UNITS, (ROWS, COLUMNS))
     for start in (0, 20):
         batch = ids[start : start + 20]
         accumulator.update(Activations(values[batch], 1, batch, "layer"))
@@ -220,7 +234,7 @@ def test_topk_does_not_depend_on_the_order_of_arrival(values: Tensor) -> None:
 def test_topk_keeps_ids_and_not_places_in_the_batch() -> None:
     values = ladder(10, 7)
     ids = torch.tensor([3, 4, 9, 100, 101, 2**40, 2**40 + 1, 2**50, 2**50 + 7, 2**62])
-    accumulator = TopK(k=10).start(UNITS, (ROWS, COLUMNS), CPU)
+    accumulator = TopK(k=10).start(UNITS, (ROWS, COLUMNS))
     accumulator.update(Activations(values, 1, ids, "layer"))
     for unit in range(UNITS):
         expected = [(value, int(ids[image]), position) for value, image, position in ranking(values, unit, 10)]
@@ -584,3 +598,185 @@ def test_what_is_too_large_for_the_bins_is_infinite_and_not_less() -> None:
     assert isinstance(bars, Bars)
     assert sum(bars.heights) == 2
     assert "3 values beyond" in bars.note
+
+
+# --- class means -----------------------------------------------------------------------------------------------------
+
+
+def class_means_of(values: Tensor, classes: Sequence[int], wanted: Sequence[int]) -> np.ndarray:
+    """The definition: (units, classes), the mean over a class's images of the mean over positions."""
+    spatial = values.flatten(2).double().mean(2).numpy()
+    return np.stack([spatial[np.array(classes) == index].mean(0) for index in wanted], 1)
+
+
+def labelled(values: Tensor, classes: Sequence[int]) -> ClassMeansAccumulator:
+    accumulator = ClassMeans(tuple(sorted({index for index in classes if index >= 0}))).start(values.shape[1], (6, 5))
+    for i in range(0, len(values), 5):
+        batch = slice(i, i + 5)
+        ids = torch.arange(len(values))[batch]
+        accumulator.update(Activations(values[batch], 1, ids, "layer", torch.tensor(classes)[batch]))
+    return accumulator
+
+
+def test_class_means_and_selectivity_are_those_of_their_definitions() -> None:
+    values, classes = normal(20, seed=11).clamp(min=0), [7, 2, -1, 9] * 5
+    state = labelled(values, classes).state()
+    expected = class_means_of(values, classes, (2, 7, 9))
+    np.testing.assert_allclose(means(state), expected, rtol=1e-6)
+    assert state["images"].tolist() == [5, 5, 5]
+    for unit, value in enumerate(selectivity(state)):
+        best = expected[unit].argmax()
+        others = np.delete(expected[unit], best).mean()
+        assert value == pytest.approx((expected[unit, best] - others) / (expected[unit, best] + others))
+
+
+def test_a_unit_of_one_class_is_selective_and_one_of_all_is_not() -> None:
+    values = torch.zeros(6, 3, 6, 5)
+    values[2:4, 0] = 1.0
+    values[:, 1] = 2.0
+    chosen = selectivity(labelled(values, [0, 0, 1, 1, 2, 2]).state())
+    assert chosen.tolist() == [1.0, 0.0, 0.0]  # the last one is dead
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -1.0])
+def test_selectivity_is_not_known_where_a_class_mean_is_negative_or_not_finite(broken: float) -> None:
+    values = torch.ones(4, 2, 6, 5)
+    values[1::2, 0] = broken
+    chosen = selectivity(labelled(values, [0, 1, 0, 1]).state())
+    assert np.isnan(chosen[0])
+    assert chosen[1] == 0.0
+
+
+def test_one_class_alone_has_no_selectivity() -> None:
+    assert np.isnan(selectivity(labelled(torch.ones(4, 2, 6, 5), [3] * 4).state())).all()
+
+
+def test_the_table_of_classes_has_names_where_they_are_known() -> None:
+    values = torch.arange(8.0)[:, None, None, None].expand(8, 1, 6, 5)
+    accumulator = labelled(values, list(range(8)))
+    state = accumulator.state()
+    statistic = ClassMeans(tuple(range(8)))
+    (table,) = statistic.panels(state, 0, [f"name {i}" for i in range(8)])
+    assert isinstance(table, Table)
+    best = [f"name {i}" for i in (7, 6, 5, 4, 3)]
+    assert [name for name, _ in table.rows] == [*best, "least: name 0", "class selectivity"]
+    (table,) = statistic.panels(state, 0)
+    assert table.rows[0] == ("class 7", 7.0)
+
+
+# --- saturation ------------------------------------------------------------------------------------------------------
+
+
+class Layer(nn.Module):
+    """A convolution and one non-linearity."""
+
+    def __init__(self, nonlinearity: Any) -> None:
+        super().__init__()
+        self.conv, self.nonlinearity = nn.Conv2d(1, 1, 1), nonlinearity
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.nonlinearity(self.conv(x))
+
+
+FLAT = {
+    "sigmoid": (torch.sigmoid, True, True),
+    "tanh": (torch.tanh, True, True),
+    "hardsigmoid": (nn.Hardsigmoid(), True, True),
+    "hardtanh": (nn.Hardtanh(-2, 3), True, True),
+    "ReLU6, at its ceiling alone": (nn.ReLU6(), False, True),
+    "clamp from 0 to 1": (lambda x: torch.clamp(x, 0, 1), False, True),
+    "ReLU": (nn.ReLU(), False, False),
+    "clamp from 0": (lambda x: torch.clamp(x, min=0), False, False),
+    "SiLU": (nn.SiLU(), False, False),
+}
+
+
+@pytest.mark.parametrize(("nonlinearity", "below", "above"), FLAT.values(), ids=FLAT)
+def test_saturation_is_where_the_slope_is_below_a_thousandth(nonlinearity: Any, below: bool, above: bool) -> None:
+    graph = record(Layer(nonlinearity), torch.rand(1, 1, 4, 4))
+    bounds = ends(graph.producers[graph.layers()[0].response])
+    x = torch.linspace(-12, 12, 2401, dtype=torch.float64, requires_grad=True)
+    y = nonlinearity(x)
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    flat = (slope.abs() < 1e-3) & ((x < 0) & torch.tensor(below) | (x > 0) & torch.tensor(above))
+    accumulator = Saturation().start(1, (2401,))
+    values = y.detach().float()[None, None]
+    accumulator.update(Activations(values, 1, torch.arange(1), "layer", saturation=bounds))
+    # The ends themselves are flat on one side.
+    assert abs(int(accumulator.state()["positions"][0]) - int(flat.sum())) <= 2
+
+
+# --- compiled reductions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", INPUTS.values(), ids=INPUTS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiled_reductions_are_those_of_pytorch(values: Tensor, threads: int) -> None:
+    rows = values.movedim(1, -1).reshape(len(values), -1, values.shape[1]).contiguous()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        compiled = vars(reduce(rows))
+    finally:
+        torch.set_num_threads(before)
+    clean = torch.isfinite(rows).all(1).all(1)
+    plain = vars(by_torch(rows[clean]))
+    for name, column in compiled.items():
+        exact = name not in {"total", "squares"}
+        torch.testing.assert_close(
+            column[clean], plain[name], rtol=0 if exact else 1e-6, atol=0 if exact else 1e-4, msg=name
+        )
+
+
+@given(
+    hnp.arrays(
+        np.float32, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=70), elements=st.integers(-3, 3)
+    ),
+)
+@settings(max_examples=60, deadline=None)
+def test_compiled_extremes_of_any_shape_are_those_of_numpy(rows: np.ndarray) -> None:
+    found = vars(reduce(torch.from_numpy(rows)))
+    assert (found["maximum"].numpy() == rows.max(1)).all()
+    assert (found["minimum"].numpy() == rows.min(1)).all()
+    assert (found["position"].numpy() == rows.argmax(1)).all()
+    assert (found["nonpositive"].numpy() == (rows <= 0).sum(1)).all()
+    np.testing.assert_allclose(found["total"].numpy(), rows.sum(1, dtype=np.float64), atol=1e-3)
+    np.testing.assert_allclose(found["squares"].numpy(), rows.shape[1] * rows.var(1, dtype=np.float64), atol=1e-2)
+
+
+def test_an_outlier_does_not_spoil_the_spread() -> None:
+    rows = torch.randn(1, 3000, 4, generator=torch.Generator().manual_seed(0))
+    rows[0, 0] = 1e6
+    squares = reduce(rows).squares.numpy()
+    np.testing.assert_allclose(squares, 3000 * rows.double().numpy().var(1), rtol=1e-5)
+
+
+def test_many_images_on_several_threads_are_the_same_as_on_one() -> None:
+    rows = torch.randn(16, 400, 32, generator=torch.Generator().manual_seed(0))  # enough to be worth a thread
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(vars(reduce(rows)))
+    finally:
+        torch.set_num_threads(before)
+    for name, column in found[0].items():
+        assert torch.equal(column, found[1][name]), name
+
+
+# --- exact quantiles -------------------------------------------------------------------------------------------------
+
+
+def test_exact_quantiles_count_every_position() -> None:
+    values = normal(12, seed=12, places=(20, 30))
+    exact = of(Scan(exact_quantiles=True))["histogram"]
+    assert isinstance(exact, Histogram)
+    counts = fed(exact, values, [5, 7]).state()["counts"].numpy()
+    assert (counts.sum(1) == 12 * 600).all()
+    for unit in range(UNITS):
+        cells = np.sort(values[:, unit].ravel().numpy())
+        for q in (0.005, 0.25, 0.5, 0.995):
+            low, high = np.quantile(cells, [max(q - 1e-3, 0), min(q + 1e-3, 1)])
+            found = exact.quantile(counts[unit], q)
+            assert low - 0.07 * abs(low) <= found <= high + 0.07 * abs(high)

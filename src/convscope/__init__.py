@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convscope.atlas import Atlas
-    from convscope.errors import ConvscopeError
+    from convscope.errors import ConvscopeError, WorkerError
     from convscope.images import Arrays, ImageSet, open_images
     from convscope.network import Network, load, wrap
     from convscope.preprocess import Preprocess
     from convscope.report import write_report
-    from convscope.scanner import scan
+    from convscope.scanner import merge, scan, scan_part
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,10 @@ _HOMES = {
     "Preprocess": "preprocess",
     "load": "network",
     "open_images": "images",
+    "merge": "scanner",
     "scan": "scanner",
+    "scan_part": "scanner",
+    "WorkerError": "errors",
     "wrap": "network",
     "write_report": "report",
 }
@@ -45,9 +48,12 @@ __all__ = [
     "ImageSet",
     "Network",
     "Preprocess",
+    "WorkerError",
     "load",
+    "merge",
     "open_images",
     "scan",
+    "scan_part",
     "wrap",
     "write_report",
 ]

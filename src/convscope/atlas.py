@@ -18,6 +18,7 @@ import functools
 import hashlib
 import io
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,10 +32,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from convscope.address import Layer, Unit, parse
+from convscope.diagnosis import diagnose, sparsity
 from convscope.errors import AddressError, AtlasError, nearest
 from convscope.geometry import Box, Grid
 from convscope.panel import Panel
 from convscope.statistics import Statistic, registered
+from convscope.statistics.class_means import ClassMeans, selectivity
+from convscope.statistics.class_means import means as class_means
 from convscope.statistics.moments import summary
 from convscope.statistics.topk import NOBODY
 
@@ -78,7 +82,10 @@ class Atlas:
             AtlasError: it is no atlas, of another version, unfinished or damaged; the message says which.
         """
         path = Path(path)
-        run = _read_run(path)
+        try:
+            run = _read_run(path)
+        except RecursionError:
+            raise _damaged(path, "run.json is nested too deeply") from None
         for name, file in run["files"].items():
             if not (path / name).is_file():
                 raise _damaged(path, f"{name} is missing")
@@ -145,6 +152,12 @@ class Atlas:
         if missing:
             raise AtlasError(f"{self.path}: it has statistics that this convscope lacks: {', '.join(sorted(missing))}")
         return {name: known[name](**config) for name, config in self.run["job"]["statistics"].items()}
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Indices of the classes that occur among the labels; the columns of `AtlasLayer.class_means`."""
+        config = self.statistics.get("class_means")
+        return config.classes if isinstance(config, ClassMeans) else ()
 
     @functools.cached_property
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -227,8 +240,37 @@ class AtlasLayer:
 
     @functools.cached_property
     def summary(self) -> dict[str, list[float]]:
-        """Mean, std, minimum, maximum, share <= 0, images with a response, count and NaN, a value a unit."""
-        return summary(self.state("moments"))
+        """A value a unit: mean, std, minimum, maximum, share <= 0 (nonpositive), images with a response, count, NaN,
+        share of saturated positions, class selectivity (NaN without labels).
+        """
+        columns = summary(self.state("moments"))
+        counts = np.maximum(columns["count"], 1)
+        columns["saturated"] = (self.state("saturation")["positions"] / counts).tolist()
+        labelled = "class_means" in self.atlas.statistics
+        columns["selectivity"] = (
+            selectivity(self.state("class_means")).tolist() if labelled else [math.nan] * self.units
+        )
+        return columns
+
+    @functools.cached_property
+    def class_means(self) -> NDArray[np.float64]:
+        """(units, classes): mean response to the images of each class; NaN without images, no columns without labels.
+
+        A column is a class of `atlas.classes`.
+        """
+        if "class_means" not in self.atlas.statistics:
+            return np.empty((self.units, 0))
+        return class_means(self.state("class_means"))
+
+    @functools.cached_property
+    def flags(self) -> dict[str, NDArray[np.bool_]]:
+        """The units (u,) that need attention, by what is the matter with them; see `convscope.diagnosis`."""
+        return diagnose(self.record["nonlinearity"], self.summary, self.atlas.run["results"]["images"])
+
+    @property
+    def sparsity(self) -> float | None:
+        """Mean over the units of the share of positions at which they are silent; None where it is not rectified."""
+        return sparsity(self.record["nonlinearity"], self.summary)
 
 
 class AtlasUnit:
@@ -244,15 +286,19 @@ class AtlasUnit:
 
     @property
     def summary(self) -> dict[str, float]:
-        """Mean, std, minimum, maximum, share <= 0, images with a response, count and NaN."""
+        """The unit's values of `AtlasLayer.summary`."""
         return {name: column[self.index] for name, column in self.layer.summary.items()}
 
     @property
     def top(self) -> list[TopImage]:
         """The images that excite the unit most, best first."""
+        return self.best(None)
+
+    def best(self, count: int | None) -> list[TopImage]:
+        """The first `count` of `top`."""
         state = self.layer.state("topk")
-        ids = state["ids"][self.index]
-        return [self._top(rank, state) for rank in range(int((ids != NOBODY).sum()))]
+        there = int((state["ids"][self.index, :count] != NOBODY).sum())
+        return [self._top(rank, state) for rank in range(there)]
 
     def _top(self, rank: int, state: Mapping[str, NDArray[Any]]) -> TopImage:
         image, position = int(state["ids"][self.index, rank]), int(state["positions"][self.index, rank])
@@ -306,11 +352,11 @@ class AtlasUnit:
 
     def panels(self) -> list[Panel]:
         """What every statistic says of the unit."""
-        statistics = self.layer.atlas.statistics
+        atlas = self.layer.atlas
         return [
             panel
-            for name, statistic in statistics.items()
-            for panel in statistic.panels(self.layer.state(name), self.index)
+            for name, statistic in atlas.statistics.items()
+            for panel in statistic.panels(self.layer.state(name), self.index, atlas.run["network"]["classes"])
         ]
 
 
@@ -323,6 +369,23 @@ def _unfinished(path: Path) -> str:
     return (
         f", but an unfinished scan in {partial.name}; run the same scan again to finish it" if partial.exists() else ""
     )
+
+
+def sealed(run: Mapping[str, Any]) -> bytes:
+    """What is written as ``run.json``: `run` with a checksum of itself."""
+    plain = json.loads(json.dumps(run))
+    return json.dumps(plain | {"checksum": _checksum(plain)}, indent=1).encode()
+
+
+def _checksum(run: Mapping[str, Any]) -> str:
+    """Of what ``run.json`` says, however it is spaced and ordered."""
+    said = {name: value for name, value in run.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+_PARTS = {
+    "convscope", "job", "network", "images", "layers", "results", "pictures", "strips", "files", "checksum",
+}  # fmt: skip
 
 
 def _read_run(path: Path) -> dict[str, Any]:
@@ -347,7 +410,9 @@ def _read_run(path: Path) -> dict[str, Any]:
             f"{path}: an atlas of format {run.get('version')}, this convscope reads format {VERSION}; "
             "delete the folder and scan again"
         )
-    missing = {"convscope", "job", "network", "images", "layers", "results", "pictures", "strips", "files"} - run.keys()
+    missing = _PARTS - run.keys()
     if missing:
         raise _damaged(path, f"run.json lacks {', '.join(sorted(missing))}")
+    if run["checksum"] != _checksum(run):
+        raise _damaged(path, "the content of run.json has changed since it was written")
     return run

@@ -30,6 +30,10 @@ class CaptureError(ConvscopeError):
     """A forward pass that did not do what the recorded one did, so its values cannot be told apart."""
 
 
+class WorkerError(ConvscopeError):
+    """A process, or a cluster of them, that was asked to compute and cannot."""
+
+
 class AtlasError(ConvscopeError):
     """A folder that is not an atlas, is damaged, or belongs to another job."""
 

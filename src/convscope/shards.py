@@ -2,13 +2,14 @@
 
 A scan is cut into shards of consecutive images. The state of a finished shard is written to a file of its own and then
 folded, in the order of the shards, into the state of all before it; so the bytes on disk do not depend on who computed
-which shard when, and the disk holds one state and what is still ahead of its turn. The folder is named after the atlas
-with ``.partial`` behind, and becomes the atlas in the end.
+which shard when, and the disk holds one state, the last few shards, and what is still ahead of its turn. The folder is
+named after the atlas with ``.partial`` behind, and becomes the atlas in the end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from convscope.errors import AtlasError
+
+_TOGETHER = 8  # shards
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,34 @@ class ShardState:
 
     def to_bytes(self) -> bytes:
         """As safetensors; one metadata key, because the order of several is not fixed."""
-        return save(self.tensors, {"meta": json.dumps(self.meta, sort_keys=True)})
+        about = {"checksum": self._checksum(), "values": self.meta}
+        return save(self.tensors, {"meta": json.dumps(about, sort_keys=True)})
+
+    def _checksum(self) -> str:
+        """Of everything in it: a bit that flips on the disk would go into all that is folded after it."""
+        digest = hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     @classmethod
     def read(cls, path: Path) -> ShardState:
-        """The inverse of `to_bytes`."""
+        """The inverse of `to_bytes`.
+
+        Raises:
+            AtlasError: the file is not what was written.
+        """
         try:
             data = path.read_bytes()
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            return cls(load(data), json.loads(header["__metadata__"]["meta"]))
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            about = json.loads(header["__metadata__"]["meta"])
+            state = cls(load(data), about["values"])
+            if state._checksum() != about["checksum"]:
+                raise ValueError("its checksum is another one")
+        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise AtlasError(f"{path}: damaged ({error}); delete the folder and scan again") from error
+        return state
 
 
 class ShardStore:
@@ -52,29 +73,32 @@ class ShardStore:
         target: where the atlas will be.
         job: everything that determines the result, as plain values.
         keys: a name for each shard, made from the job and its images.
+        suffix: of the shards' files.
     """
 
-    def __init__(self, target: Path, job: Mapping[str, Any], keys: Sequence[str]) -> None:
+    def __init__(self, target: Path, job: Mapping[str, Any], keys: Sequence[str], suffix: str = ".safetensors") -> None:
         self.target = target.resolve()  # also "." has a name then, and a link to an empty folder is followed
         self.folder = self.target.with_name(self.target.name + ".partial")
-        self.keys = list(keys)
+        self.keys, self.suffix = list(keys), suffix
         self._job = json.dumps(job, sort_keys=True, indent=1)
         self._state: ShardState | None = None
-        self._done = 0
+        self._done = 0  # shards that are folded
+        self._written = 0  # of these, in the file
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[ShardStore]:
         """The folder, made if need be, for this process alone.
 
         Raises:
-            AtlasError: it belongs to another job, or another process is at work in it.
+            AtlasError: it belongs to another job, another process is at work in it, or the system refuses to write.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            _lock(lock.fileno(), self.folder)
-            self._check_job()
-            self._resume()
-            yield self
+        with _explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / "lock").open("w") as lock:
+                _lock(lock.fileno(), self.folder)
+                self._check_job()
+                self._resume()
+                yield self
 
     def _check_job(self) -> None:
         path = self.folder / "job.json"
@@ -83,9 +107,9 @@ class ShardStore:
             return
         try:
             other = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+            differing = differences(other, json.loads(self._job))
+        except (ValueError, TypeError, RecursionError) as error:
             raise AtlasError(f"{path}: damaged ({error}); delete the folder and scan again") from error
-        differing = differences(other, json.loads(self._job))
         if differing:
             raise AtlasError(
                 f"{self.folder}: an unfinished scan of another job ({differing}). "
@@ -98,13 +122,16 @@ class ShardStore:
         path = self._folded
         if path.exists():
             state = ShardState.read(path)
-            folded = state.meta["folded"]
+            folded = state.meta.get("folded")
+            if not folded:
+                raise AtlasError(f"{path}: damaged (it is the state of one shard); delete the folder and scan again")
             if folded == self.keys[: len(folded)]:
-                self._state, self._done = state, len(folded)
+                self._state, self._done, self._written = state, len(folded), len(folded)
             else:  # an image has changed since: begin again
                 path.unlink()
-        for leftover in self.folder.glob("shard-*.safetensors"):
-            if leftover.stem.removeprefix("shard-") not in self.keys[self._done :]:
+        wanted = {self.shard(index).name for index in range(self._done, len(self.keys))}
+        for leftover in self.folder.glob("shard-*"):
+            if leftover.name not in wanted:
                 leftover.unlink()
 
     @property
@@ -113,7 +140,7 @@ class ShardStore:
 
     def missing(self) -> list[int]:
         """The shards that still have to be computed, in order."""
-        return [i for i in range(self._done, len(self.keys)) if not self._shard(i).exists()]
+        return [i for i in range(self._done, len(self.keys)) if not self.shard(i).exists()]
 
     @property
     def done(self) -> int:
@@ -125,24 +152,36 @@ class ShardStore:
         """What is folded so far."""
         return self._state
 
-    def add(self, index: int, state: ShardState) -> None:
-        """Keep what a shard gave."""
-        write(self._shard(index), state.to_bytes())
+    def add(self, index: int, data: bytes) -> None:
+        """Keep what a shard gave, as `ShardState.to_bytes` wrote it."""
+        write(self.shard(index), data)
 
     def fold(self, merge: Callable[[ShardState | None, ShardState], ShardState]) -> None:
-        """Fold in every shard whose turn has come."""
-        start = self._done
-        while self._done < len(self.keys) and self._shard(self._done).exists():
-            self._state = merge(self._state, ShardState.read(self._shard(self._done)))
+        """Fold in every shard whose turn has come.
+
+        What is folded is written, and its shards removed, a few shards at a time: until then a kill costs the folding
+        and no computing.
+        """
+        while self._done < len(self.keys) and self.shard(self._done).exists():
+            self._state = merge(self._state, self._read(self._done))
             self._done += 1
-        if self._state is not None and self._done > start:
+        enough = self._done - self._written >= _TOGETHER or self._done == len(self.keys)
+        if self._state is not None and self._done > self._written and enough:
             self._state.meta["folded"] = self.keys[: self._done]
             write(self._folded, self._state.to_bytes())
-            for i in range(start, self._done):
-                self._shard(i).unlink()
+            for i in range(self._written, self._done):
+                self.shard(i).unlink()
+            self._written = self._done
 
-    def _shard(self, index: int) -> Path:
-        return self.folder / f"shard-{self.keys[index]}.safetensors"
+    def _read(self, index: int) -> ShardState:
+        state = ShardState.read(self.shard(index))
+        if "folded" in state.meta or state.meta.get("shard", self.keys[index]) != self.keys[index]:
+            raise AtlasError(f"{self.shard(index)}: damaged (it is another state); delete the folder and scan again")
+        return state
+
+    def shard(self, index: int) -> Path:
+        """Where the state of a shard lies until it is folded."""
+        return self.folder / f"shard-{self.keys[index]}{self.suffix}"
 
     def clear(self) -> None:
         """Remove what only the scan needed."""
@@ -165,6 +204,31 @@ def write(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """What the system refuses becomes an error with its remedy."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError):  # of a pipe or a network, not of files
+        raise
+    except OSError as error:
+        what = f"{error.filename or folder}: {error.strerror or error}; {_REMEDIES.get(error.errno or 0, 'see to it')}"
+        raise AtlasError(f"{what}. What is done is kept, and the same command goes on from there") from error
+
+
+_ROOM = "make room"
+_PLACE = "give another place, or the right to write there"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EROFS: _PLACE,
+    errno.EACCES: _PLACE,
+    errno.EPERM: _PLACE,
+    errno.ENOTDIR: "give another place",
+}
 
 
 def _lock(descriptor: int, folder: Path) -> None:

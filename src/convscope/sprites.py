@@ -7,6 +7,8 @@ there is not made again, so a kill loses at most one.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import io
 import math
 import shutil
@@ -50,9 +52,15 @@ class Likes:
 
     def crop(self, position: int) -> Box:
         """What to cut out for a position of the map."""
-        return self.grid.crop(*divmod(position, self.grid.cells[1]))
+        if position not in self._crops:
+            self._crops[position] = self.grid.crop(*divmod(position, self.grid.cells[1]))
+        return self._crops[position]
 
-    @property
+    @functools.cached_property
+    def _crops(self) -> dict[int, Box]:
+        return {}
+
+    @functools.cached_property
     def tile(self) -> tuple[int, int]:
         """(height, width) of a patch in the strip, px: the field itself where it is small."""
         box = self.crop((self.grid.cells[0] // 2) * self.grid.cells[1] + self.grid.cells[1] // 2)
@@ -76,6 +84,8 @@ def write_pictures(
     padding = preprocess.display(torch.zeros(preprocess.planes, 1, 1))[0, 0]
     height, width = (_cell(side, preprocess.size) for side in preprocess.size)
     columns, rows = max(1, _SHEET // width), max(1, _SHEET // height)
+    if not (_all_whole(folder, likes) or all(_kept(folder / name) for like in likes for name in _strip_names(like))):
+        clear(folder)  # tiles that are lost are cut again, while pictures are made
     tiles = _Tiles(folder, likes, padding)
     files, places = [], {}
     for sheet, start in enumerate(range(0, len(ids), rows * columns)):
@@ -83,7 +93,7 @@ def write_pictures(
         name = f"pictures/{sheet:04}.{_suffix(*preprocess.size)}"
         files.append(name)
         places.update({image: (sheet, i // columns * height, i % columns * width) for i, image in enumerate(chosen)})
-        if not (folder / name).exists():
+        if not _kept(folder / name):
             canvas = Image.new(
                 "RGB", (columns * width, math.ceil(len(chosen) / columns) * height), tuple(padding.tolist())
             )
@@ -131,9 +141,9 @@ class _Tiles:
         self.reach = max((_reach(like.grid) for like in likes), default=0)
 
     def _map(self, like: Likes) -> NDArray[np.uint8]:
-        path = self.folder / f"tiles-{like.slug}.npy"
+        path = self.folder / _tiles_name(like)
         if not path.exists():
-            _reserve(path, (*like.ids.shape, *like.tile, 3), self.padding)
+            _reserve(path, _tiles_shape(like), self.padding)
         array: NDArray[np.uint8] = open_memmap(path, "r+")
         return array
 
@@ -141,12 +151,12 @@ class _Tiles:
         reach = self.reach
         padded = Image.new("RGB", (picture.width + 2 * reach, picture.height + 2 * reach), tuple(self.padding.tolist()))
         padded.paste(picture, (reach, reach))
-        done: dict[tuple[int, Box], NDArray[np.uint8]] = {}
+        done: dict[tuple[Box, tuple[int, int]], NDArray[np.uint8]] = {}  # layers that see the whole image share it
         for layer, unit, rank, position in wishes:
-            box = self.likes[layer].crop(position)
-            if (layer, box) not in done:
-                done[layer, box] = self._patch(padded, box, self.likes[layer].tile)
-            self.maps[layer][unit, rank] = done[layer, box]
+            wish = self.likes[layer].crop(position), self.likes[layer].tile
+            if wish not in done:
+                done[wish] = self._patch(padded, *wish)
+            self.maps[layer][unit, rank] = done[wish]
 
     def _patch(self, padded: Image.Image, box: Box, tile: tuple[int, int]) -> NDArray[np.uint8]:
         if not (box.height and box.width):  # a cell that sees nothing
@@ -165,19 +175,56 @@ class _Tiles:
         strips = {}
         for like, array in zip(self.likes, self.maps, strict=True):
             cell = [_cell(side, like.tile) for side in like.tile]
-            files = []
-            for sheet, start in enumerate(range(0, len(array), _ROWS)):
-                name = f"strips/{like.slug}-{sheet:03}.{_suffix(*like.tile)}"
-                files.append(name)
-                if not (self.folder / name).exists():
-                    _save(_sheet(array[start : start + _ROWS], cell), self.folder / name)
+            files = _strip_names(like)
+            for sheet, name in enumerate(files):
+                if not _kept(self.folder / name):
+                    _save(_sheet(array[sheet * _ROWS : (sheet + 1) * _ROWS], cell), self.folder / name)
             strips[like.slug] = {"tile": list(like.tile), "cell": cell, "rows": _ROWS, "files": files}
         return strips
 
 
+def _tiles_name(like: Likes) -> str:
+    return f"tiles-{like.slug}.npy"
+
+
+def _tiles_shape(like: Likes) -> tuple[int, ...]:
+    return *like.ids.shape, *like.tile, 3
+
+
+def _strip_names(like: Likes) -> list[str]:
+    sheets = math.ceil(len(like.ids) / _ROWS)
+    return [f"strips/{like.slug}-{sheet:03}.{_suffix(*like.tile)}" for sheet in range(sheets)]
+
+
+def _all_whole(folder: Path, likes: Sequence[Likes]) -> bool:
+    """Whether the tiles of every layer are there, in files of the right form."""
+    for like in likes:
+        path, header = folder / _tiles_name(like), _header(_tiles_shape(like))
+        if not path.is_file() or path.stat().st_size != len(header) + math.prod(_tiles_shape(like)):
+            return False
+        with path.open("rb") as file:
+            if file.read(len(header)) != header:
+                return False
+    return True
+
+
+def _kept(path: Path) -> bool:
+    """Whether a sheet is there, and is what was written: its checksum goes into ``run.json`` as that of a right one."""
+    note = _note(path)
+    return path.is_file() and note.is_file() and note.read_bytes() == _checksum(path.read_bytes())
+
+
+def _note(path: Path) -> Path:
+    return path.parents[1] / f"{path.parent.name}-{path.name}.sum"
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
 def clear_tiles(folder: Path) -> None:
-    """Remove the tiles that waited for their sheets."""
-    for path in folder.glob("tiles-*.npy"):
+    """Remove the tiles that waited for their sheets, and the checksums of these."""
+    for path in [*folder.glob("tiles-*.npy"), *folder.glob("*.sum")]:
         path.unlink()
 
 
@@ -195,13 +242,19 @@ def _reserve(path: Path, shape: tuple[int, ...], padding: NDArray[np.uint8]) -> 
     row = np.broadcast_to(padding, shape[1:]).tobytes()
     try:
         with temporary.open("wb") as file:
-            write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            file.write(_header(shape))
             for _ in range(shape[0]):
                 file.write(row)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    write_array_header_1_0(buffer, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
 
 
 def _reach(grid: Grid) -> int:
@@ -244,6 +297,7 @@ def _save(picture: Image.Image, path: Path) -> None:
     else:
         picture.save(buffer, "JPEG", quality=88, subsampling=0)
     write(path, buffer.getvalue())
+    write(_note(path), _checksum(buffer.getvalue()))
 
 
 def likes_of(slug: str, grid: Grid, topk: Mapping[str, Any], ranks: int) -> Likes:

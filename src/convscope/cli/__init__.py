@@ -14,6 +14,7 @@ import click
 
 import convscope
 from convscope.cli.layers import layers
+from convscope.cli.merge import merge
 from convscope.cli.report import report
 from convscope.cli.scan import scan
 from convscope.errors import ConvscopeError
@@ -40,7 +41,7 @@ class _Commands(click.Group):
             _fail(f"out of memory; give a smaller --batch-size ({str(error).splitlines()[0]})")
 
 
-_GOES_ON = {"scan": "; what is done is kept, and the same command goes on from there"}
+_GOES_ON = dict.fromkeys(("scan", "merge"), "; what is done is kept, and the same command goes on from there")
 
 
 def _fail(message: str) -> None:
@@ -54,13 +55,15 @@ def main() -> None:
     """A microscope for convolutional networks.
 
     \b
-    MODEL   a checkpoint (.safetensors, .pt, .pth) with --arch, an embedded network (digits:lenet5),
+    MODEL   a checkpoint (.safetensors, .pt, .pth, .ckpt) with --arch, an embedded network (digits:lenet5),
+            torchvision:resnet50@IMAGENET1K_V2 or timm:resnet18@a1_in1k (without @ the weights are random),
             an architecture with random weights (squeezenet1_0), or package.module:factory
     IMAGES  a folder (with labels.csv or class subfolders, or without), a .csv, .npy or .npz file,
-            or digits:train, digits:test, digits:all
+            Parquet, hub:NAME/SPLIT, or digits:train, digits:test, digits:all
     """
 
 
 main.add_command(layers)
 main.add_command(scan)
+main.add_command(merge)
 main.add_command(report)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from convscope.cli.common import json_option, load_network, model_options, print_json, progress_bar, report_pages
+from convscope.cli.common import json_option, load_network, model_options
+from convscope.cli.results import print_atlas, print_part, timed
 
-if TYPE_CHECKING:
-    from convscope.atlas import Atlas
-    from convscope.images import ImageSet
-    from convscope.network import Network
+
+def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Both numbers of such as 2/3, the second part of three."""
+    if value is None:
+        return None
+    part, _, parts = value.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise click.BadParameter(f"{value!r}; expected such as 2/3: one of 1/3, 2/3 and 3/3")
+    return int(part), int(parts)
 
 
 @click.command()
@@ -34,6 +42,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="Read units after the batch norm and rectifier that follow, or at the layer's raw output.",
 )
+@click.option(
+    "--exact-quantiles", is_flag=True, help="Count all positions for the distributions, and no sample of them."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that compute.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Of PyTorch in every process; by default all cores, divided among the workers. The bytes depend on it.",
+)
+@click.option(
+    "--part", metavar="I/N", callback=_part, help="Compute only this part, such as 2/3, for 'convscope merge'."
+)
+@click.option("--cluster", "address", help="Compute on the Dask cluster with this scheduler, such as tcp://HOST:8786.")
 @click.option("--report", "pages", type=click.Path(path_type=Path), help="Write a report of the atlas here as well.")
 @click.option("--open", "show", is_flag=True, help="Open the report in a browser, if there is one.")
 @json_option
@@ -48,6 +69,11 @@ def scan(
     limit: int | None,
     batch_size: int,
     at: Any,
+    exact_quantiles: bool,
+    workers: int,
+    threads: int | None,
+    part: tuple[int, int] | None,
+    address: str | None,
     pages: Path | None,
     show: bool,
     as_json: bool,
@@ -56,67 +82,51 @@ def scan(
 
     A scan that is stopped or killed goes on where it was when the same command is given again.
     """
+    if part is not None and pages is not None:
+        raise click.UsageError("--part makes no atlas yet, so there is no --report of it; 'convscope merge' has one")
+    if address is not None and workers > 1:
+        raise click.UsageError("--workers are processes on this machine, and --cluster has its own: give one of them")
     if show and pages is None:
         raise click.UsageError("--open shows a report: give --report DIR as well")
-    layers = [name for part in chosen for name in part.split(",") if name]
+    layers = [name for each in chosen for name in each.split(",") if name]
     if chosen and not layers:
         raise click.UsageError("--layers names no layer")
     import convscope
     from convscope.report import check_folder
+    from convscope.scanner import scan_part
+    from convscope.scanner.memory import keep_freed_memory
 
     network = load_network(model, arch, preprocess, device)
+    for remark in network.remarks:
+        click.echo(f"note: {network.name}: {remark}", err=True)
     image_set = convscope.open_images(images)
     if pages is not None:
         check_folder(pages, output)
-    options = {"layers": layers or None, "at": at, "limit": limit, "batch_size": batch_size}
-    atlas, result = _scan(network, image_set, output, options)
-    if pages is not None:
-        result["report"] = str(report_pages(atlas, pages, show))
-    if as_json:
-        print_json(result)
-    else:
-        _print(atlas, result)
+    keep_freed_memory()
+    options = {
+        "layers": layers or None,
+        "at": at,
+        "limit": limit,
+        "batch_size": batch_size,
+        "exact_quantiles": exact_quantiles,
+    }
+    with _reached(address) as executor:
+        options |= {"threads": threads, "workers": workers, "executor": executor}
+        if part is not None:
+            folder, took = timed(lambda bar: scan_part(network, image_set, output, *part, **options, progress=bar))
+            print_part(folder, *part, took, as_json)
+            return
+        atlas, took = timed(lambda bar: convscope.scan(network, image_set, output, **options, progress=bar))
+    print_atlas(atlas, took, pages, show, as_json)
 
 
-def _scan(network: Network, images: ImageSet, output: Path, options: dict[str, Any]) -> tuple[Atlas, dict[str, Any]]:
-    """The atlas, and what ``--json`` says of the scan."""
-    import convscope
-    from convscope.scanner import Progress
+@contextmanager
+def _reached(address: str | None) -> Iterator[Executor | None]:
+    """The executor of a cluster, if there is one."""
+    if address is None:
+        yield None
+        return
+    from convscope.scanner import cluster
 
-    now, start = 0, time.perf_counter()  # images of this run; the others were there from an earlier one
-    with progress_bar() as bar:
-
-        def progress(step: Progress) -> None:
-            nonlocal now
-            bar(step.phase, step.done, step.total, step.begun)
-            now = step.done - step.begun if step.phase == "scanning" else now
-
-        atlas = convscope.scan(network, images, output, **options, progress=progress)
-    seconds = time.perf_counter() - start
-    rate = {"seconds": round(seconds, 3), "images_per_second": round(now / seconds, 2)}
-    return atlas, {"atlas": str(output)} | _results(atlas) | rate
-
-
-def _results(atlas: Atlas) -> dict[str, Any]:
-    results = dict(atlas.run["results"])
-    files = results.pop("skipped")
-    return {"images": results.pop("images"), "skipped": len(files), "skipped_files": files} | results
-
-
-def _print(atlas: Atlas, result: dict[str, Any]) -> None:
-    units = sum(layer.units for layer in atlas.layers)
-    click.echo(f"{result['images']} images, {len(atlas.layers)} layers, {units:,} units, {result['seconds']:.1f} s")
-    if result["labelled"]:
-        right = ", ".join(f"top-{k} {result[f'top{k}']:.1%} ({result[f'top{k}_right']})" for k in (1, 5))
-        click.echo(f"accuracy on {result['labelled']} labelled images: {right}")
-    if result["remark"]:
-        click.echo(f"note: {result['remark']}", err=True)
-    for file in result["skipped_files"][:5]:
-        click.echo(f"skipped {file['name']}: {file['reason']}", err=True)
-    if result["skipped"] > 5:
-        click.echo(f"skipped {result['skipped'] - 5} more; run.json lists them", err=True)
-    click.echo(f"atlas:  {result['atlas']}")
-    if "report" in result:
-        click.echo(f"report: {result['report']}")
-    else:
-        click.echo(f"look at it: convscope report {result['atlas']} -o REPORT")
+    with cluster(address) as executor:
+        yield executor

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from convscope.atlas import Atlas, AtlasLayer, AtlasUnit
+from convscope.diagnosis import MEANING
 from convscope.geometry import Spans
 from convscope.render.html import panel_json
 from convscope.render.text import field_of_view, figure
@@ -25,14 +26,22 @@ def index(atlas: Atlas) -> dict[str, Any]:
         "layers": layers,
         "units": sum(each["units"] for each in layers),
         "dead": None if all(each["dead"] is None for each in layers) else sum(each["dead"] or 0 for each in layers),
+        "attention": _attention(layers),
+        "meaning": MEANING,
         "widest": max(each["flops"] for each in layers),
     }
 
 
+def _attention(layers: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """How many units have each kind of trouble that some have; without death, which has a figure of its own."""
+    counts = {name: sum(each["flags"].get(name, 0) for each in layers) for name in MEANING if name != "dead"}
+    return [(name, count) for name, count in counts.items() if count]
+
+
 def layer(layer: AtlasLayer) -> dict[str, Any]:
     """A layer's page: what it is, and where each unit's strip lies."""
-    record, summary, dead = layer.record, layer.summary, _dead(layer)
-    units = [_card(layer, index) | {"dead": dead is not None and dead[index]} for index in range(layer.units)]
+    record, summary = layer.record, layer.summary
+    units = [_card(layer, index) for index in range(layer.units)]
     about = {
         "address": str(layer.address),
         "slug": record["slug"],
@@ -44,9 +53,11 @@ def layer(layer: AtlasLayer) -> dict[str, Any]:
         "nonlinearity": record["nonlinearity"],
         "field": field_of_view(layer.grid, layer.shape),
         "bound": record["bound"],
-        "dead": None if dead is None else sum(dead),
-        "nans": sum(count > 0 for count in summary["nans"]),
+        "dead": int(layer.flags["dead"].sum()) if "dead" in layer.flags else None,
+        "flags": _counts(layer),
         "zeros": _mean(summary["nonpositive"]),
+        "sparsity": layer.sparsity,
+        "selectivity": _mean(summary["selectivity"]),
         "strip": strip(layer),
     }
     return {"title": str(layer.address), "layer": about, "cards": units}
@@ -61,15 +72,14 @@ def strip(layer: AtlasLayer) -> dict[str, Any]:
             "sharp": max(strips["tile"]) <= 24}  # fmt: skip
 
 
-def _dead(layer: AtlasLayer) -> list[bool] | None:
-    """For each unit whether it is dead, that is never above zero [METHODS 3.4]; None where the layer is not rectified.
+def _flags(layer: AtlasLayer, unit: int) -> list[str]:
+    """What is the matter with a unit, if anything."""
+    return [name for name, units in layer.flags.items() if units[unit]]
 
-    Rectified is what lies behind a non-linearity that lets nothing negative through; only there is zero silence. A unit
-    that gave only NaN is not dead but broken.
-    """
-    if layer.record["nonlinearity"] is None or any(value < 0 for value in layer.summary["minimum"]):
-        return None
-    return [value <= 0 for value in layer.summary["maximum"]]
+
+def _counts(layer: AtlasLayer) -> dict[str, int]:
+    """How many units of the layer have something the matter with them, by what it is."""
+    return {name: int(units.sum()) for name, units in layer.flags.items() if units.any()}
 
 
 def _card(layer: AtlasLayer, unit: int) -> dict[str, Any]:
@@ -78,7 +88,8 @@ def _card(layer: AtlasLayer, unit: int) -> dict[str, Any]:
         "index": unit,
         "maximum": summary["maximum"][unit],
         "active": 1 - summary["nonpositive"][unit],
-        "nan": summary["nans"][unit] > 0,
+        "selectivity": summary["selectivity"][unit],
+        "flags": _flags(layer, unit),
     }
 
 
@@ -103,8 +114,7 @@ def _shown(layer: AtlasLayer) -> list[dict[str, Any]]:
 def units(layer: AtlasLayer) -> dict[str, Any]:
     """The data of all unit pages of a layer."""
     pictures = layer.atlas.run["pictures"]
-    dead = _dead(layer)
-    shown = [_unit(unit) | {"dead": dead is not None and dead[unit.index]} for unit in layer]
+    shown = [_unit(unit) for unit in layer]
     used = sorted({top[0] for unit in shown for top in unit["top"]})
     places = {image: layer.atlas.pictures[image] for image in used}
     origin, pitch = zip(*(_lattice(spans) for spans in (layer.grid.rows, layer.grid.columns)), strict=True)
@@ -123,6 +133,7 @@ def units(layer: AtlasLayer) -> dict[str, Any]:
             image: {"name": about["name"], "label": about["label"], "place": about["place"]}
             for image, about in places.items()
         },
+        "meaning": MEANING,
         "units": shown,
     }
 
@@ -131,8 +142,9 @@ def _unit(unit: AtlasUnit) -> dict[str, Any]:
     ranks = unit.layer.state("topk")["maps"].shape[1]
     maps = unit.layer.state("topk")["maps"][unit.index]
     return {
-        "top": [[top.id, figure(top.value), *top.box.as_tuple(), top.row, top.column] for top in unit.top[:ranks]],
+        "top": [[top.id, figure(top.value), *top.box.as_tuple(), top.row, top.column] for top in unit.best(ranks)],
         "maps": base64.b64encode(np.ascontiguousarray(maps).tobytes()).decode(),
+        "flags": _flags(unit.layer, unit.index),
         "panels": [panel_json(panel) for panel in unit.panels()],
     }
 

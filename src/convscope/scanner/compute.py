@@ -14,36 +14,37 @@ from convscope import capture
 from convscope.errors import ConvscopeError, NetworkError
 from convscope.graph import LayerNode
 from convscope.scanner.batches import Batch, batches
-from convscope.scanner.plan import Plan, channels_last
+from convscope.scanner.plan import Plan
 from convscope.scanner.tally import Tally
 from convscope.shards import ShardState
 from convscope.statistics import Accumulator, Activations
+from convscope.statistics.saturation import ends
 
 Accumulators = Mapping[tuple[str, str], Accumulator]  # by layer and statistic
 
 
 def compute(plan: Plan, index: int, advance: Callable[[int], None]) -> ShardState:
     """The state of shard `index`; `advance` is called after every batch with the images done in it."""
-    accumulators, tally = _accumulators(plan), Tally()
+    accumulators, tally = start(plan), Tally()
     for batch in batches(plan.images, plan.network.preprocess, plan.shard(index), plan.batch_size):
         tally.skip(batch.skipped)
         if len(batch.ids):
-            _feed(plan, batch, accumulators, tally)
+            feed(plan, batch, accumulators, tally)
         advance(len(batch.ids) + len(batch.skipped))
-    return _to_state(accumulators, tally)
+    return to_state(accumulators, tally)
 
 
 def merge(plan: Plan, first: ShardState | None, second: ShardState) -> ShardState:
     """Fold a shard into what came before it."""
     if first is None:
         return second
-    accumulators, others = _accumulators(plan), _accumulators(plan)
+    accumulators, others = start(plan), start(plan)
     for (layer, name), accumulator in accumulators.items():
         accumulator.restore(part(first, layer, name))
         others[layer, name].restore(part(second, layer, name))
         accumulator.merge(others[layer, name])
     tallies = [Tally.from_json(state.meta["tally"]) for state in (first, second)]
-    return _to_state(accumulators, tallies[0].merge(tallies[1]))
+    return to_state(accumulators, tallies[0].merge(tallies[1]))
 
 
 def part(state: ShardState, layer: str, statistic: str) -> dict[str, Tensor]:
@@ -52,21 +53,21 @@ def part(state: ShardState, layer: str, statistic: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.tensors.items() if name.startswith(prefix)}
 
 
-def _accumulators(plan: Plan) -> Accumulators:
-    device = plan.network.device
+def start(plan: Plan) -> Accumulators:
+    """Empty accumulators of every statistic of every layer."""
     return {
-        (str(layer.address), name): statistic.start(layer.units, layer.shape[1:], device)
+        (str(layer.address), name): statistic.start(layer.units, layer.shape[1:])
         for layer in plan.layers
         for name, statistic in plan.statistics.items()
     }
 
 
-def _feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) -> None:
+def feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) -> None:
     """One forward pass, consumed by every statistic of every layer."""
     taps: dict[int, list[capture.Tap]] = {}
     for layer in plan.layers:
         taps.setdefault(layer.value(plan.at), []).append(_tap(plan, layer, batch, accumulators))
-    inputs = channels_last(batch.inputs.to(plan.network.device))
+    inputs = batch.inputs.to(plan.network.device)  # keeps its memory format
     with torch.no_grad():
         try:
             result = capture.run(
@@ -77,14 +78,15 @@ def _feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) ->
         except Exception as error:
             first, last = batch.ids[0], batch.ids[-1]
             raise NetworkError(f"the network failed on images {first} to {last}: {error}") from error
-        tally.count(result, batch.inputs, plan.truth[batch.ids])
+        tally.count(result, batch.digests, plan.truth[batch.ids])
 
 
 def _tap(plan: Plan, layer: LayerNode, batch: Batch, accumulators: Accumulators) -> capture.Tap:
-    name = str(layer.address)
+    name, classes = str(layer.address), plan.truth[batch.ids]
+    saturation = ends(plan.graph.producers.get(layer.response)) if plan.at == "response" else None
 
     def consume(values: Tensor) -> None:
-        activations = Activations(values, layer.channel, batch.ids, name)
+        activations = Activations(values, layer.channel, batch.ids, name, classes, saturation)
         for statistic in plan.statistics:
             accumulators[name, statistic].update(activations)
 
@@ -101,7 +103,8 @@ def _all(taps: Sequence[capture.Tap]) -> capture.Tap:
     return consume
 
 
-def _to_state(accumulators: Accumulators, tally: Tally) -> ShardState:
+def to_state(accumulators: Accumulators, tally: Tally) -> ShardState:
+    """Everything that a shard's images gave."""
     tensors = {
         f"{layer}|{name}|{array}": tensor.contiguous()
         for (layer, name), accumulator in accumulators.items()

@@ -78,7 +78,8 @@ def _network(plan: Plan) -> dict[str, Any]:
     return {
         "name": network.name,
         "spec": network.spec,
-        "fingerprint": network.fingerprint,
+        "remarks": list(network.remarks),
+        "fingerprint": plan.job["network"],
         "preprocess": network.preprocess.to_json(),
         "output": network.output,
         "classes": network.classes,

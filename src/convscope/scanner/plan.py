@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from torch import Tensor
 
 import convscope
 from convscope import shards
+from convscope import statistics as kinds
 from convscope.address import ROOT, parse
 from convscope.errors import AddressError, NetworkError, nearest
 from convscope.geometry import Grid
@@ -28,7 +31,7 @@ from convscope.images import ImageSet
 from convscope.network import Network
 from convscope.receptive_field import ReceptiveFields, receptive_fields
 from convscope.recorder import record
-from convscope.statistics import Statistic, registered
+from convscope.statistics import Scan, Statistic
 
 At = Literal["response", "output"]
 SHARD = 8  # batches in a shard: what a kill may lose
@@ -42,7 +45,6 @@ class Plan:
         ids: of the images that are used, ascending.
         truth: class index of every image of the set, int64, -1 where it is not known.
         remark: what the user must know about the labels.
-        keys: a name for each shard, made from the job and its images.
     """
 
     network: Network
@@ -55,7 +57,6 @@ class Plan:
     truth: Tensor
     remark: str | None
     job: Mapping[str, Any]
-    keys: tuple[str, ...]
 
     @classmethod
     def make(
@@ -67,22 +68,33 @@ class Plan:
         at: At,
         limit: int | None,
         batch_size: int,
+        threads: int,
+        exact_quantiles: bool = False,
     ) -> Plan:
         """Record the network's graph, and choose layers and images; the arguments are those of `scan`."""
         if at not in ("response", "output"):
             raise ValueError(f"at is {at!r}; expected 'response' or 'output'")
-        if batch_size < 1 or (limit is not None and limit < 1):
-            raise ValueError(f"batch_size is {batch_size} and limit {limit}; both must be at least 1")
+        for name, number in (("batch_size", batch_size), ("limit", limit), ("threads", threads)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} is {number}; it must be at least 1")
         graph = record(network.module, channels_last(network.example()))
         chosen = _chosen(graph, layers)
-        statistics = {name: kind() for name, kind in registered().items()}
         ids = _evenly(len(images), limit)
         truth, remark = _truth(network, images, graph)
-        job = _job(network, images, chosen, statistics, at, ids, truth, batch_size)
+        statistics = kinds.of(Scan(_occurring(truth, ids), exact_quantiles))
+        job = _job(network, images, chosen, statistics, at, ids, truth, batch_size, threads)
         return cls(
-            network, images, graph, receptive_fields(graph), chosen, statistics, ids, torch.as_tensor(truth), remark,
-            job, _keys(job, images, ids),
-        )  # fmt: skip
+            network,
+            images,
+            graph,
+            receptive_fields(graph),
+            chosen,
+            statistics,
+            ids,
+            torch.as_tensor(truth),
+            remark,
+            job,
+        )
 
     @property
     def batch_size(self) -> int:
@@ -101,6 +113,16 @@ class Plan:
     def shard(self, shard: int) -> tuple[int, ...]:
         """The ids of a shard's images."""
         return self.ids[self.start(shard) : self.start(shard + 1)]
+
+    @functools.cached_property
+    def keys(self) -> tuple[str, ...]:
+        """A name for each shard, made from the job and from its images as they were when this was first asked."""
+        return tuple(self.key(shard) for shard in range(math.ceil(len(self.ids) / int(self.job["shard_size"]))))
+
+    def key(self, shard: int) -> str:
+        """The same for one shard, from its images as they are now."""
+        ids = self.shard(shard)
+        return shards.key(self.job, ids[0], self.images.signature(ids[0], ids[-1] + 1))
 
     def grid(self, layer: LayerNode) -> Grid:
         """Where the cells of the layer's map lie on the image (the convolutional field)."""
@@ -178,6 +200,11 @@ def _evenly(images: int, limit: int | None) -> tuple[int, ...]:
     return tuple(i * images // count for i in range(count))
 
 
+def _occurring(truth: np.ndarray[Any, np.dtype[np.int64]], ids: Sequence[int]) -> tuple[int, ...]:
+    """The classes among the labels of the images that are used."""
+    return tuple(int(index) for index in np.unique(truth[list(ids)]) if index >= 0)
+
+
 def _truth(network: Network, images: ImageSet, graph: Graph) -> tuple[np.ndarray[Any, np.dtype[np.int64]], str | None]:
     """The class index of every image, and a remark; all unknown where the output is not a score for each class."""
     shape = graph.shapes[graph.outputs[0]]
@@ -193,6 +220,7 @@ def _job(
     ids: Sequence[int],
     truth: np.ndarray[Any, np.dtype[np.int64]],
     batch_size: int,
+    threads: int,
 ) -> dict[str, Any]:
     labels = hashlib.sha256(truth.astype("<i8").tobytes()).hexdigest()
     return {
@@ -206,13 +234,7 @@ def _job(
         "shard_size": batch_size * SHARD,
         "memory_format": "channels_last",
         "device": network.device.type,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "torch": str(torch.__version__),
         "convscope": convscope.__version__,
     }
-
-
-def _keys(job: Mapping[str, Any], images: ImageSet, ids: Sequence[int]) -> tuple[str, ...]:
-    size = int(job["shard_size"])
-    parts = [ids[start : start + size] for start in range(0, len(ids), size)]
-    return tuple(shards.key(job, part[0], images.signature(part[0], part[-1] + 1)) for part in parts)

@@ -7,36 +7,29 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import save
 
-from convscope import shards, sprites
-from convscope.atlas import STATISTICS, Atlas
+from convscope import sanity, shards, sprites
+from convscope.atlas import STATISTICS, Atlas, sealed
 from convscope.errors import AtlasError, ImagesError
 from convscope.images import ImageSet, open_images
 from convscope.network import Network
 from convscope.scanner import manifest
-from convscope.scanner.compute import compute, merge, part
+from convscope.scanner.compute import merge, part
+from convscope.scanner.executors import Engine, engine
 from convscope.scanner.plan import At, Plan
+from convscope.scanner.progress import Report, counter
 from convscope.scanner.tally import Tally
+from convscope.scanner.worker import threads
 from convscope.shards import ShardState, ShardStore
 from convscope.statistics.topk import NOBODY
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a scan says about itself while it runs: `done` of `total` images in this phase, `begun` of them before."""
-
-    phase: str
-    done: int
-    total: int
-    begun: int = 0
-
-
-Report = Callable[[Progress], None]
 
 
 def scan(
@@ -48,6 +41,10 @@ def scan(
     at: At = "response",
     limit: int | None = None,
     batch_size: int = 32,
+    exact_quantiles: bool = False,
+    threads: int | None = None,
+    workers: int = 1,
+    executor: Executor | None = None,
     progress: Report = lambda progress: None,
 ) -> Atlas:
     """Scan `images` with `network` into an atlas at `path`; a scan that was interrupted goes on where it was.
@@ -59,64 +56,98 @@ def scan(
         at: read units at their "response" (after batch norm and rectifier) or at the raw "output" [METHODS 0.3].
         limit: use so many images, evenly spaced over the set.
         batch_size: images in one forward pass.
-        progress: called after every batch.
+        exact_quantiles: count all positions of every map for the distribution, and no sample of them; a third slower.
+        threads: of PyTorch in every process that computes; default those of this process, divided among the workers,
+            or 1 with an `executor`. Another number rounds differently; the same one gives the same bytes with any
+            number of workers.
+        workers: processes that compute; with 1 it is this one. A script must then call `scan` under
+            ``if __name__ == "__main__":``.
+        executor: computes instead of a pool of `workers`: any `concurrent.futures.Executor`, such as Dask's
+            ``client.get_executor()``.
+        progress: called after every batch, or every shard of other processes.
 
     Raises:
         AddressError: `layers` names something that is not there.
         AtlasError: there is something else at `path`, or an unfinished scan of another job.
         ImagesError: no image could be read.
-        NetworkError: the network does not run on such images, or has no layers.
+        NetworkError: the network does not run on such images, has no layers, or cannot be had by other processes.
+        WorkerError: a worker died, or a cluster does not answer.
     """
-    path = Path(path)
+    options = {
+        "layers": layers,
+        "at": at,
+        "limit": limit,
+        "batch_size": batch_size,
+        "exact_quantiles": exact_quantiles,
+        "threads": threads,
+    }
+    plan, compute = prepare(network, images, options, workers, executor)
+    return assemble(plan, Path(path), compute, progress)
+
+
+def prepare(
+    network: Network,
+    images: ImageSet | str | Path,
+    options: Mapping[str, Any],
+    workers: int,
+    executor: Executor | None,
+) -> tuple[Plan, Engine]:
+    """The plan, and what computes its shards; the arguments are those of `scan`."""
+    if workers < 1 or (workers > 1 and executor is not None):
+        raise ValueError(f"workers is {workers}; expected at least 1, and 1 with an executor")
+    threads = max(1, torch.get_num_threads() // workers) if executor is None else 1
+    options = {**options, "threads": threads if options["threads"] is None else options["threads"]}
     images = open_images(images) if isinstance(images, str | Path) else images
-    plan = Plan.make(network, images, layers=layers, at=at, limit=limit, batch_size=batch_size)
-    if path.exists() and not _is_empty(path):
+    plan = Plan.make(network, images, **options)
+    return plan, engine(plan, options, workers, executor)
+
+
+def assemble(plan: Plan, path: Path, compute: Engine, progress: Report) -> Atlas:
+    """The atlas of `plan` at `path`, of the shards that `compute` gives."""
+    if path.exists() and not is_empty(path):
         return _finished(path, plan)
     if path.resolve() == Path.cwd():
         raise AtlasError(f"{path}: an atlas cannot replace the folder in which the command runs; give it a name")
     store = ShardStore(path, plan.job, plan.keys)
     with store.opened():
         if not _is_complete(store.folder, plan):
-            _compute(plan, store, progress)
+            _fill(plan, store, compute, progress)
         store.clear()
         store.folder.rename(store.target)
     return Atlas.open(path)
 
 
-def _compute(plan: Plan, store: ShardStore, progress: Report) -> None:
+def _fill(plan: Plan, store: ShardStore, compute: Engine, progress: Report) -> None:
     """Everything that is still missing in the folder."""
     if store.done < len(plan.keys):  # what else is there is of images that have changed since
         sprites.clear(store.folder)
         (store.folder / "run.json").unlink(missing_ok=True)
     missing = store.missing()
-    begun = done = len(plan.ids) - sum(len(plan.shard(index)) for index in missing)
-
-    def advance(images: int) -> None:
-        nonlocal done
-        done += images
-        progress(Progress("scanning", done, len(plan.ids), begun))
-
-    for index in missing:
-        store.add(index, compute(plan, index, advance))
-        store.fold(lambda first, second: merge(plan, first, second))
+    begun = len(plan.ids) - sum(len(plan.shard(index)) for index in missing)
+    with closing(compute(missing, counter(progress, "scanning", len(plan.ids), begun))) as results:
+        for index, data in results:
+            store.add(index, data)
+            store.fold(lambda first, second: merge(plan, first, second))
     store.fold(lambda first, second: merge(plan, first, second))
     assert store.state is not None
     _finish(plan, store.folder, store.state, progress)
 
 
 def _is_complete(folder: Path, plan: Plan) -> bool:
-    """Whether an earlier scan ended after ``run.json``, the last file, was written."""
-    path = folder / "run.json"
-    if not path.exists():
+    """Whether an earlier scan ended after ``run.json``, the last file, was written, and all is as it was then."""
+    if not (folder / "run.json").exists():
         return False
     try:
-        run = json.loads(path.read_bytes())
-    except ValueError:  # it is written again
+        there = Atlas.open(folder)
+        there.verify()
+    except AtlasError:  # all is written again
+        sprites.clear(folder)
         return False
-    return manifest.same_job(run, plan) and run["images"]["signature"] == manifest.signature(plan)
+    return manifest.same_job(there.run, plan) and there.run["images"]["signature"] == manifest.signature(plan)
 
 
-def _is_empty(path: Path) -> bool:
+def is_empty(path: Path) -> bool:
+    """Whether there is a folder without anything in it."""
     return path.is_dir() and not any(path.iterdir())
 
 
@@ -150,15 +181,18 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
         for layer in plan.layers
     ]
     total = len({int(image) for like in likes for image in like.ids.ravel()} - {NOBODY})
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(Progress("pictures", done, total))
-
+    advance = counter(progress, "pictures", total)
     pictures, strips = sprites.write_pictures(folder, plan.images, plan.network.preprocess, likes, advance)
     run = manifest.describe(plan, state, pictures, strips)
+    run["results"]["warnings"] = _warnings(plan, tally)
     sprites.clear_tiles(folder)
     run["files"] = manifest.files(folder)
-    shards.write(folder / "run.json", json.dumps(run, indent=1).encode())
+    shards.write(folder / "run.json", sealed(run))
+
+
+def _warnings(plan: Plan, tally: Tally) -> list[dict[str, Any]]:
+    """What speaks against the preprocessing or the labels."""
+    accuracy = (tally.top1, tally.labelled) if tally.labelled else None
+    with threads(int(plan.job["threads"])):
+        found = sanity.check(plan.network, plan.images, plan.ids, graph=plan.graph, truth=plan.truth, accuracy=accuracy)
+    return [finding.to_json() for finding in found]

@@ -37,12 +37,15 @@ class Tally:
         """Take in images that could not be read."""
         self.skipped += images
 
-    def count(self, result: Any, inputs: Tensor, true: Tensor) -> None:
-        """Take in what the network gave for `inputs` (n, c, h, w) with class indices `true` (n,), -1 if not known."""
-        self.read += len(inputs)
-        digest = hashlib.sha256(self.digest.encode())
-        digest.update(inputs.contiguous().numpy().tobytes())
-        self.digest = digest.hexdigest()
+    def count(self, result: Any, digests: Sequence[bytes], true: Tensor) -> None:
+        """Take in what the network gave for a batch.
+
+        Args:
+            digests: a hash of each input.
+            true: (n,) class indices, -1 where they are not known.
+        """
+        self.read += len(digests)
+        self.digest = hashlib.sha256(self.digest.encode() + b"".join(digests)).hexdigest()
         known = true >= 0
         if known.any():
             before = rank(logits(result).cpu()[known], true[known])

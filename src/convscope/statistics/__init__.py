@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from convscope.statistics.base import Accumulator, Activations, Statistic
+from convscope.statistics.base import Accumulator, Activations, Scan, Statistic
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -21,4 +21,10 @@ def registered() -> dict[str, type[Statistic]]:
     return {kind.name: kind for kind in sorted(Statistic.__subclasses__(), key=lambda kind: kind.name)}
 
 
-__all__ = ["Accumulator", "Activations", "Statistic", "registered"]
+def of(scan: Scan) -> dict[str, Statistic]:
+    """The statistics that a scan computes, by name."""
+    chosen = {name: kind.of(scan) for name, kind in registered().items()}
+    return {name: statistic for name, statistic in chosen.items() if statistic is not None}
+
+
+__all__ = ["Accumulator", "Activations", "Scan", "Statistic", "of", "registered"]

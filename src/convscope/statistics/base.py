@@ -5,35 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from convscope.errors import CaptureError
 from convscope.panel import Panel
-
-
-@dataclass(frozen=True)
-class PerImage:
-    """What one image does to each unit: (n, c) each, NaN left out.
-
-    Args:
-        count: positions that are not NaN.
-        total: their sum, float64.
-        squares: sum of their squared differences from the mean of this image, float64.
-        nonpositive: how many are <= 0.
-    """
-
-    maximum: Tensor
-    minimum: Tensor
-    count: Tensor
-    total: Tensor
-    squares: Tensor
-    nonpositive: Tensor
-    nans: Tensor
+from convscope.statistics.reductions import PerImage, reduce
 
 
 class Activations:
@@ -44,9 +27,20 @@ class Activations:
         channel: the dimension of the channel, 1 or -1.
         ids: (n,) ids of the images, int64, ascending.
         layer: the layer's address, which seeds the sample of positions.
+        classes: (n,) class indices of the images, int64, -1 where they are not known.
+        saturation: the layer's response is saturated at or below the first and at or above the second number; None
+            where it has no such ends.
     """
 
-    def __init__(self, values: Tensor, channel: int, ids: Tensor, layer: str) -> None:
+    def __init__(
+        self,
+        values: Tensor,
+        channel: int,
+        ids: Tensor,
+        layer: str,
+        classes: Tensor | None = None,
+        saturation: tuple[float, float] | None = None,
+    ) -> None:
         count = values.shape[0]
         if count != len(ids):
             raise CaptureError(
@@ -56,9 +50,11 @@ class Activations:
         last = values.movedim(channel, -1)
         self.places = tuple(last.shape[1:-1])
         # (n, positions, c): the memory order of channels_last, so that this is a view when the network runs in it.
-        self.rows = last.reshape(count, -1, units).float()
-        self.ids = ids.to(values.device)
+        self.rows = last.reshape(count, -1, units).float().contiguous()
+        self.ids = ids
         self.layer = layer
+        self.classes = torch.full_like(ids, -1) if classes is None else classes
+        self.saturation = saturation
 
     @property
     def positions(self) -> int:
@@ -66,91 +62,26 @@ class Activations:
         return int(self.rows.shape[1])
 
     @functools.cached_property
-    def lines(self) -> Tensor:
-        """(n, h, w, c): the maps as lines of positions; where they have no two dimensions, h is 1."""
-        return torch.unflatten(self.rows, 1, (self.places[0] if len(self.places) == 2 else 1, -1))
-
-    @functools.cached_property
-    def line_maxima(self) -> Tensor:
-        """(n, h, c): the maximum of each line, NaN left out."""
-        maxima = self.lines.amax(2)
-        if torch.isnan(maxima).any():  # amax passes every NaN on
-            maxima = self.lines.masked_fill(torch.isnan(self.lines), -torch.inf).amax(2)
-        return maxima
-
-    def first_maxima(self, images: Tensor, units: Tensor) -> Tensor:
-        """(m,): where the maximum of each pair of image (by its place in the batch) and unit stands first, in order.
-
-        The line first and then the place in it: that reads one line of the map and not all of it.
-        """
-        line = self.line_maxima[images, :, units].argmax(1)
-        values = self.lines[images, line, :, units].nan_to_num(-torch.inf, torch.inf, -torch.inf)
-        return line * self.lines.shape[2] + values.argmax(1)
-
-    @functools.cached_property
     def per_image(self) -> PerImage:
         """The reductions over positions."""
-        mean = self.rows.sum(1) / self.positions
-        if not torch.isfinite(mean).all():  # a sum passes every NaN and infinity on, so the batch is clean otherwise
-            return _careful(self.rows)
-        offset, squares, nonpositive = _centred(self.rows, mean)
-        if not torch.isfinite(squares).all():  # finite numbers whose squares are too large for float32
-            return _careful(self.rows)
-        # The mean is rounded to float32, which is coarse where it is large against the spread; what is left over
-        # corrects it (Chan, Golub and LeVeque 1983, "corrected two-pass algorithm").
-        total = mean.double() * self.positions + offset
-        squares = (squares - offset.square() / self.positions).clamp(min=0)
-        count = torch.full_like(nonpositive, self.positions)
-        maximum, minimum = self.line_maxima.amax(1), self.rows.amin(1)
-        return PerImage(maximum, minimum, count, total, squares, nonpositive, torch.zeros_like(count))
+        return reduce(self.rows)
 
-    def sample(self, positions: int) -> Tensor:
-        """(n, m, c): the values at `positions` places of each map, drawn by a hash of image and layer; all if few."""
-        if self.positions <= positions:
-            return self.rows
+    def maps(self) -> NDArray[np.float32]:
+        """(n, h, w, c): the values as maps; where they have no two dimensions, h is 1."""
+        return torch.unflatten(self.rows, 1, (self.places[0] if len(self.places) == 2 else 1, -1)).cpu().numpy()
+
+    def sample(self, positions: int | None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Values (n, m, c), and which of them (n, k) are the sample: of `positions` places of each map, drawn by a hash
+        of image and layer; all, where a map has no more or None is asked for.
+        """
+        if positions is None or self.positions <= positions:
+            everywhere = np.arange(self.positions, dtype=np.int64)
+            return self.rows.cpu().numpy(), np.broadcast_to(everywhere, (len(self.ids), self.positions))
         index = sampled_positions(self.ids, self.layer, positions, self.positions)
-        return torch.gather(self.rows, 1, index[:, :, None].expand(-1, -1, self.rows.shape[2]))
-
-
-def _centred(rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums (n, c) of the differences from `mean` and of their squares, and how many values are <= 0.
-
-    Image by image, to stay in the cache.
-    """
-    offset = torch.empty(mean.shape, dtype=torch.float64, device=rows.device)
-    squares = torch.empty_like(offset)
-    nonpositive = torch.empty(mean.shape, dtype=torch.int64, device=rows.device)
-    scratch = torch.empty(rows.shape[1:], device=rows.device)
-    for i, image in enumerate(rows):
-        torch.sub(image, mean[i], out=scratch)
-        offset[i] = scratch.sum(0)
-        squares[i] = scratch.square_().sum(0)
-        torch.le(image, 0, out=scratch)  # as 0.0 and 1.0: integer sums are several times slower
-        nonpositive[i] = scratch.sum(0)
-    return offset, squares, nonpositive
-
-
-def _careful(rows: Tensor) -> PerImage:
-    """The same in float64 and without NaN; image by image, because that takes several times the memory."""
-    each = [_careful_image(image) for image in rows]
-    return PerImage(*(torch.stack(column) for column in zip(*each, strict=True)))
-
-
-def _careful_image(image: Tensor) -> tuple[Tensor, ...]:
-    """The fields of `PerImage` for (positions, c), each (c,)."""
-    nan = torch.isnan(image)
-    count = (~nan).sum(0)
-    total = image.masked_fill(nan, 0.0).sum(0, dtype=torch.float64)
-    centred = (image - total / count.clamp(min=1)).masked_fill(nan, 0.0)
-    return (
-        image.masked_fill(nan, -torch.inf).amax(0),
-        image.masked_fill(nan, torch.inf).amin(0),
-        count,
-        total,
-        centred.square().sum(0),
-        (image <= 0).sum(0),
-        nan.sum(0),
-    )
+        if self.rows.device.type == "cpu":
+            return self.rows.numpy(), index.numpy()
+        picked = torch.gather(self.rows, 1, index.to(self.rows.device)[:, :, None].expand(-1, -1, self.rows.shape[2]))
+        return picked.cpu().numpy(), np.broadcast_to(np.arange(positions, dtype=np.int64), index.shape)
 
 
 def sampled_positions(ids: Tensor, layer: str, count: int, positions: int) -> Tensor:
@@ -195,15 +126,38 @@ class Accumulator(ABC):
 
 
 @dataclass(frozen=True)
+class Scan:
+    """What a scan lets its statistics know beforehand.
+
+    Args:
+        classes: indices of the classes that occur among the labels, ascending.
+        exact_quantiles: count all positions for the quantiles, and no sample of them.
+    """
+
+    classes: tuple[int, ...] = ()
+    exact_quantiles: bool = False
+
+
+@dataclass(frozen=True)
 class Statistic(ABC):
     """The configuration of a statistic."""
 
     name: ClassVar[str]
 
+    @classmethod
+    def of(cls, scan: Scan) -> Self | None:
+        """The configuration for a scan; None if there is nothing to count in it."""
+        return cls()
+
     @abstractmethod
-    def start(self, units: int, places: tuple[int, ...], device: torch.device) -> Accumulator:
+    def start(self, units: int, places: tuple[int, ...]) -> Accumulator:
         """An empty accumulator for a layer of `units` units with maps of shape `places`."""
 
     @abstractmethod
-    def panels(self, state: Mapping[str, Any], unit: int) -> list[Panel]:
-        """What the state says of one unit, to be shown; arrays in `state` may be tensors or NumPy."""
+    def panels(self, state: Mapping[str, Any], unit: int, names: Sequence[str] | None = None) -> list[Panel]:
+        """What the state says of one unit, to be shown.
+
+        Args:
+            state: as tensors or NumPy arrays.
+            names: of the network's classes, where they are known.
+        """

@@ -7,7 +7,7 @@ that merging is exact and the order does not matter. A plain scan counts a sampl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convscope.panel import Bars, Panel
-from convscope.statistics.base import Accumulator, Activations, Statistic
+from convscope.statistics import kernels
+from convscope.statistics.base import Accumulator, Activations, Scan, Statistic
 
 # Exponents: magnitudes below 2^-18 count as zero, and those from 2^24 (16.8 million) on as infinite.
 LOWEST, HIGHEST = -18, 24
@@ -29,21 +30,26 @@ class Histogram(Statistic):
 
     Args:
         bits: of the mantissa; 2^bits bins an octave.
-        positions: of each map that are counted, drawn by a hash of image and layer; all where a map has fewer.
+        positions: of each map that are counted, drawn by a hash of image and layer; all where a map has fewer, or None.
     """
 
     name: ClassVar[str] = "histogram"
     bits: int = 4
-    positions: int = 16
+    positions: int | None = 16
+
+    @classmethod
+    def of(cls, scan: Scan) -> Histogram:
+        """See `Statistic.of`."""
+        return cls(positions=None) if scan.exact_quantiles else cls()
 
     @property
     def magnitudes(self) -> int:
         """Bins of either sign, the last one for what is too large."""
         return ((HIGHEST - LOWEST) << self.bits) + 1
 
-    def start(self, units: int, places: tuple[int, ...], device: torch.device) -> HistogramAccumulator:
+    def start(self, units: int, places: tuple[int, ...]) -> HistogramAccumulator:
         """See `Statistic.start`."""
-        return HistogramAccumulator(self, units, device)
+        return HistogramAccumulator(self, units)
 
     def bins(self, values: Tensor) -> Tensor:
         """The bin of each float32 value: 0 the most negative, `magnitudes` zero, 2·magnitudes the largest."""
@@ -80,12 +86,14 @@ class Histogram(Statistic):
             return 0.0
         return float(edges[i] + inside * (edges[i + 1] - edges[i]))
 
-    def panels(self, state: Mapping[str, Any], unit: int) -> list[Panel]:
+    def panels(self, state: Mapping[str, Any], unit: int, names: Sequence[str] | None = None) -> list[Panel]:
         """Bars of the counts, in 48 even bins between the smallest and the largest value."""
         counts = np.asarray(state["counts"][unit])
         beyond = int(counts[0] + counts[-1])
         edges, heights = _evenly(self.edges()[1:-1], counts[1:-1], self.magnitudes - 1)
-        where = f"{self.positions} positions of each image, drawn by a hash (all, where a map has fewer)"
+        where = "all positions of each image"
+        if self.positions is not None:
+            where = f"{self.positions} positions of each image, drawn by a hash (all, where a map has fewer)"
         if beyond:
             where += f"; {beyond} values beyond ±2^{HIGHEST} are left out"
         return [Bars("Distribution of the response", tuple(edges), tuple(heights), "response", "values", where)]
@@ -114,29 +122,42 @@ def _evenly(
 
 
 class HistogramAccumulator(Accumulator):
-    """Counts (units, bins)."""
+    """Counts of what was seen here (bins, units), and of what was taken in from states (units, bins).
 
-    def __init__(self, config: Histogram, units: int, device: torch.device) -> None:
+    They are added up only when a state is asked for: to turn one into the other costs more than anything else does
+    where shards are merged.
+    """
+
+    def __init__(self, config: Histogram, units: int) -> None:
         self.config = config
-        self.counts = torch.zeros(units, 2 * config.magnitudes + 1, dtype=torch.int64, device=device)
+        self.shape = (2 * config.magnitudes + 1, units)
+        self.seen: NDArray[np.int64] | None = None  # see `kernels.count_bins` for its order in memory
+        self.taken: NDArray[np.int64] | None = None
 
     def update(self, activations: Activations) -> None:
         """See `Accumulator.update`."""
-        values = activations.sample(self.config.positions).reshape(-1, self.counts.shape[0])
-        bins = self.config.bins(values.contiguous()).long()
-        bins += torch.arange(len(self.counts), device=bins.device) * self.counts.shape[1]
-        valid = ~torch.isnan(values)
-        self.counts.view(-1).scatter_add_(0, bins[valid], torch.ones_like(bins[valid]))
+        if self.seen is None:
+            self.seen = np.zeros(self.shape, np.int64)
+        values, index = activations.sample(self.config.positions)
+        kernels.count_bins(values, index, self.config.bits, LOWEST, self.seen)
 
     def merge(self, other: Accumulator) -> None:
         """See `Accumulator.merge`."""
         assert isinstance(other, HistogramAccumulator)
-        self.counts += other.counts
+        self.taken = self._counts() + other._counts()
+        self.seen = None
+
+    def _counts(self) -> NDArray[np.int64]:
+        if self.seen is None:
+            return np.zeros(self.shape[::-1], np.int64) if self.taken is None else self.taken
+        return self.seen.T if self.taken is None else self.taken + self.seen.T
 
     def state(self) -> dict[str, Tensor]:
-        """See `Accumulator.state`."""
-        return {"counts": self.counts.to("cpu", copy=True)}  # a copy: the next batch is counted in place
+        """See `Accumulator.state`: in 32 bits as long as they are enough, because it is most of a state's bytes."""
+        counts = self._counts()
+        small = counts.max(initial=0) <= np.iinfo(np.int32).max
+        return {"counts": torch.from_numpy(np.array(counts, np.int32 if small else np.int64, order="C"))}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """See `Accumulator.restore`."""
-        self.counts = state["counts"].to(self.counts.device, copy=True)
+        self.seen, self.taken = None, state["counts"].numpy().astype(np.int64)

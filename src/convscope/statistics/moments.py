@@ -8,7 +8,7 @@ the standard deviation NaN.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,11 +27,11 @@ class Moments(Statistic):
 
     name: ClassVar[str] = "moments"
 
-    def start(self, units: int, places: tuple[int, ...], device: torch.device) -> MomentsAccumulator:
+    def start(self, units: int, places: tuple[int, ...]) -> MomentsAccumulator:
         """See `Statistic.start`."""
-        return MomentsAccumulator(units, device)
+        return MomentsAccumulator(units)
 
-    def panels(self, state: Mapping[str, Any], unit: int) -> list[Panel]:
+    def panels(self, state: Mapping[str, Any], unit: int, names: Sequence[str] | None = None) -> list[Panel]:
         """A table of the moments."""
         row = summary({name: state[name][unit : unit + 1] for name in _FIELDS})
         values = {name: value[0] for name, value in row.items()}
@@ -55,12 +55,12 @@ class Moments(Statistic):
 class MomentsAccumulator(Accumulator):
     """Sums and counts, (units,) each."""
 
-    def __init__(self, units: int, device: torch.device) -> None:
-        integers = {name: torch.zeros(units, dtype=torch.int64, device=device) for name in _FIELDS}
-        floats = {name: torch.zeros(units, dtype=torch.float64, device=device) for name in ("total", "squares")}
+    def __init__(self, units: int) -> None:
+        integers = {name: torch.zeros(units, dtype=torch.int64) for name in _FIELDS}
+        floats = {name: torch.zeros(units, dtype=torch.float64) for name in ("total", "squares")}
         extremes = {
-            "minimum": torch.full((units,), torch.inf, device=device),
-            "maximum": torch.full((units,), -torch.inf, device=device),
+            "minimum": torch.full((units,), torch.inf),
+            "maximum": torch.full((units,), -torch.inf),
         }
         self._state = integers | floats | extremes
 
@@ -102,11 +102,11 @@ class MomentsAccumulator(Accumulator):
 
     def state(self) -> dict[str, Tensor]:
         """See `Accumulator.state`."""
-        return {name: self._state[name].cpu() for name in _FIELDS}
+        return {name: self._state[name].clone() for name in _FIELDS}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """See `Accumulator.restore`."""
-        self._state = {name: state[name].to(self._state[name].device) for name in _FIELDS}
+        self._state = {name: state[name].clone() for name in _FIELDS}
 
 
 def summary(state: Mapping[str, Any]) -> dict[str, list[float]]:

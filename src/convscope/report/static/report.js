@@ -116,7 +116,10 @@
     document.title = address + " · convscope";
     document.getElementById("address").textContent = address;
     document.getElementById("crumb").textContent = index;
-    document.getElementById("dead").hidden = !unit.dead;
+    var others = unit.flags.filter(function (flag) { return flag !== "dead"; }), flags = document.getElementById("flags");
+    document.getElementById("dead").hidden = unit.flags.indexOf("dead") < 0;
+    flags.hidden = !others.length;
+    flags.textContent = others.map(function (flag) { return flag + ": " + data.meaning[flag] + "."; }).join(" ");
     link("before", index - 1);
     link("after", index + 1);
     var patches = document.getElementById("patches"), whole = document.getElementById("whole");
