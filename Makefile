@@ -28,6 +28,7 @@ format: .stamps/dev  ## put the code into shape
 
 benchmark: .stamps/dev  ## speed and size, as ratios to the bare forward pass of the same run
 	$(BIN)/python -m benchmarks.spine
+	$(BIN)/python -m benchmarks.scan
 
 clean:  ## remove what the other targets made
 	rm -rf .venv .stamps demo

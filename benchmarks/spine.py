@@ -1,61 +1,25 @@
-"""What a scan costs over the bare forward passes, and what the demo and a report cost.
+"""What the demo, a report and the recording of a graph cost; ``python -m benchmarks.spine``, some seconds.
 
-``python -m benchmarks.spine [--full]``; about a minute, five with ``--full``. Ratios are medians over rounds that take
-turns in one process, because the machine is shared and noisy.
+What a scan costs is in ``benchmarks.scan``.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import convscope
 from convscope.recorder import evaluating, record
-from convscope.scanner import Progress
 
 
 def seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def bare(network: convscope.Network, batches: list[torch.Tensor]) -> None:
-    with evaluating(network.module), torch.no_grad():
-        for batch in batches:
-            network.module(batch)
-
-
-def scan_over_bare(rounds: int, images: int, batch: int = 32) -> None:
-    """One pass with every statistic of every layer over the same images already in memory."""
-    network = convscope.load("squeezenet1_0", preprocess={"size": [224, 224]})
-    pixels = np.random.default_rng(0).random((images, 3, 224, 224), np.float32)
-    inputs = torch.from_numpy(pixels).to(memory_format=torch.channels_last).split(batch)
-    image_set = convscope.Arrays(pixels)
-    ratios = []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as folder:
-            forward = seconds(lambda: bare(network, list(inputs)))
-            pictures = [0.0]
-
-            def progress(step: Progress, pictures: list[float] = pictures) -> None:
-                if step.phase == "scanning":
-                    pictures[0] = time.perf_counter()
-
-            start = time.perf_counter()
-            convscope.scan(network, image_set, Path(folder) / "atlas", batch_size=batch, progress=progress)
-            ratios.append((pictures[0] - start) / forward)
-    print(f"scan of SqueezeNet at 224 px, {images} images, over the bare forward passes: "
-          f"{statistics.median(ratios):.2f} (rounds: {', '.join(f'{r:.2f}' for r in ratios)})")  # fmt: skip
-    graph = seconds(lambda: record(network.module, network.example()))
-    print(f"recording the graph, over one image's forward pass: {graph / (forward / images):.1f}")
 
 
 def demo() -> None:
@@ -72,9 +36,16 @@ def demo() -> None:
               f"{size / units / 1024:.1f} KB a unit, Plotly once beside)")  # fmt: skip
 
 
+def recording() -> None:
+    network = convscope.load("squeezenet1_0", preprocess={"size": [224, 224]})
+    image = network.example()
+    with evaluating(network.module), torch.no_grad():
+        network.module(image)
+        forward = seconds(lambda: network.module(image))
+    graph = seconds(lambda: record(network.module, image))
+    print(f"recording the graph of SqueezeNet, over one image's forward pass: {graph / forward:.1f}")
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true")
-    full = parser.parse_args().full
     demo()
-    scan_over_bare(rounds=5 if full else 2, images=512 if full else 256)
+    recording()
