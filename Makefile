@@ -13,8 +13,8 @@ demo: .stamps/base  ## scan the embedded digits with the embedded LeNet-5, and s
 test: .stamps/dev  ## the tests that take seconds; longer ones are in 'slow'
 	$(BIN)/python -m pytest
 
-slow: .stamps/dev  ## the tests with the marker slow
-	$(BIN)/python -m pytest -m slow
+slow: .stamps/dev  ## the tests with the marker slow, two at a time with a thread each; about half an hour on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2
 
 check: .stamps/dev  ## format, lint, types, import contract
 	$(BIN)/ruff format --check .
