@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -444,3 +445,19 @@ def test_a_huge_picture_below_the_limit(tmp_path: Path) -> None:
     picture = decode(tmp_path / "a.png")
     assert picture.size == (12_000, 7_000)
     assert np.abs(np.array(picture.getpixel((11_999, 6_999))) - on_white((200, 100, 0), 128 / 255)).max() <= 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_what_the_machine_runs_out_of_is_no_fault_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Such an image must not be listed as unreadable: the same scan would give another atlas another time."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (4, 4)).save(path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(type(error)):
+        decode(path)

@@ -264,4 +264,4 @@ def test_only_rectified_layers_have_dead_units(tmp_path):
     assert raw["layer"]["dead"] is None
     assert not any(card["flags"] for card in raw["cards"])
     report = convscope.write_report(atlas, tmp_path / "report").parent
-    assert "not rectified: a response below zero is an answer too" in next(report.rglob("001-2/index.html")).read_text()
+    assert "not rectified: zero is an answer like any other" in next(report.rglob("001-2/index.html")).read_text()

@@ -433,3 +433,18 @@ def test_chance_is_never_said_of_a_network_that_works(classes: int) -> None:
 
 def binomial(count: int, p: float) -> list[float]:
     return [math.comb(count, k) * p**k * (1 - p) ** (count - k) for k in range(count + 1)]
+
+
+@pytest.mark.parametrize("what", ["flat pictures", "a pruned network"])
+def test_a_batch_norm_without_anything_to_compare_says_nothing(what: str) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    module[1].running_var.fill_(0.5)
+    pictures = np.random.default_rng(0).random((12, 3, 16, 16), np.float32)
+    if what == "flat pictures":
+        pictures[:] = 0.5
+    else:
+        module[0].weight.data[:5] = 0
+        module[1].running_var[5:] = 0.02
+    network = convscope.wrap(module.eval(), preprocess={"size": [16, 16]}, output="real")
+    assert [each for each in sanity.check(network, convscope.Arrays(pictures)) if each.kind == "batchnorm"] == []

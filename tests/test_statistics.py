@@ -780,3 +780,12 @@ def test_exact_quantiles_count_every_position() -> None:
             low, high = np.quantile(cells, [max(q - 1e-3, 0), min(q + 1e-3, 1)])
             found = exact.quantile(counts[unit], q)
             assert low - 0.07 * abs(low) <= found <= high + 0.07 * abs(high)
+
+
+def test_a_batch_of_very_many_images_keeps_their_maps() -> None:
+    """More than 16 bits can count."""
+    values = torch.zeros(40_000, 1, 2, 2)
+    values[39_999, 0, 1, 0] = 2.0
+    state = fed(TopK(k=3), values, [40_000]).state()
+    assert state["ids"][0].tolist() == [39_999, 0, 1]
+    assert state["maps"][0, 0].tolist() == [[0, 0], [255, 0]]

@@ -35,6 +35,7 @@ _REMEDY = "where it was made, save torch.save(model.state_dict(), ...) or a .saf
 # What PyTorch puts between the names of modules when it wraps one.
 _WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _AVERAGE = re.compile(r"(^|[^a-z])(ema|swa|averaged?)([^a-z]|$)", re.IGNORECASE)
+_COUNTERS = {"decay", "num_updates", "n_averaged"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def load_weights(module: nn.Module, path: Path) -> tuple[str, ...]:
 
 
 def _choice(fitting: list[_Weights], path: Path) -> tuple[_Weights, tuple[str, ...]]:
+    if all(_same(each, fitting[0]) for each in fitting):  # one set under several names
+        fitting = fitting[:1]
     if len(fitting) == 1:
         others = [name for name in fitting[0].others if name != "n_averaged"]  # torch's AveragedModel counts with it
         used = f"{path.name}: of {fitting[0].place.strip()} and {_first(others)} in it, only the first is used"
@@ -162,8 +165,15 @@ def _views(weights: _Weights, own: Mapping[str, Tensor]) -> Iterator[_Weights]:
             return
 
 
+def _same(one: _Weights, other: _Weights) -> bool:
+    names = one.tensors.keys()
+    return names == other.tensors.keys() and all(torch.equal(one.tensors[name], other.tensors[name]) for name in names)
+
+
 def _behind(prefix: str, place: str, tensors: Mapping[str, Tensor]) -> _Weights:
     inside = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if prefix:  # what averages keep beside the weights
+        inside = {name: tensor for name, tensor in inside.items() if name not in _COUNTERS}
     others = tuple(name for name in tensors if not name.startswith(prefix))
     return _Weights(f"{place} {prefix}*" if prefix else place, inside, others)
 

@@ -21,9 +21,12 @@ MEANING = {
 }
 
 
+_POSITIVE = {"sigmoid", "hardsigmoid", "softplus"}  # gates and their like: they are not silent by being zero
+
+
 def rectified(nonlinearity: str | None, summary: Mapping[str, Sequence[float]]) -> bool:
-    """Whether a layer's response is read after a non-linearity, and was never negative."""
-    return nonlinearity is not None and not any(value < 0 for value in summary["minimum"])
+    """Whether a layer's response is read after a non-linearity that silences it at zero, and was never negative."""
+    return nonlinearity not in {None, *_POSITIVE} and not any(value < 0 for value in summary["minimum"])
 
 
 def diagnose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -36,6 +37,14 @@ class WorkerError(ConvscopeError):
 
 class AtlasError(ConvscopeError):
     """A folder that is not an atlas, is damaged, or belongs to another job."""
+
+
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}  # faults of the machine now, and not of a file
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the machine has run out of something: that says nothing of the file that was being read."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

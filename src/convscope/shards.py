@@ -221,6 +221,7 @@ def _explained(folder: Path) -> Iterator[None]:
 _ROOM = "make room"
 _PLACE = "give another place, or the right to write there"
 _REMEDIES = {
+    errno.EMFILE: "allow more open files (ulimit -n), or give fewer workers",
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
     errno.EFBIG: "allow larger files (ulimit -f)",

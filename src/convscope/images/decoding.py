@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from convscope.errors import UnreadableImage
+from convscope.errors import UnreadableImage, is_passing
 
 # By name and not by what Pillow happens to know here: the ids of images must not depend on what is installed.
 READ = {
@@ -60,6 +60,8 @@ def decode(source: Path | bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"it is too large ({error}); make it smaller") from None
     except Exception as error:  # damaged files make Pillow raise nearly anything, and one of them must not end a scan
+        if is_passing(error):
+            raise
         reason = getattr(error, "strerror", None) or error  # without the path, which says nothing elsewhere
         raise UnreadableImage(f"it cannot be decoded ({type(error).__name__}: {reason})") from None
 

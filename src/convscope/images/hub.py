@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convscope.errors import ImagesError, UnreadableImage
+from convscope.errors import ImagesError, UnreadableImage, is_passing
 from convscope.images.columns import Columns, names_of, package, picture
 from convscope.images.tables import Table
 from convscope.preprocess import Picture
@@ -33,6 +33,8 @@ class Hub(Table):
         try:
             cell = self.rows[index][self.column]
         except Exception as error:  # a damaged file: ArrowInvalid, OSError, UnicodeDecodeError, ...
+            if is_passing(error):
+                raise
             raise UnreadableImage(f"its row cannot be read ({type(error).__name__}: {error})") from None
         return picture(cell)
 

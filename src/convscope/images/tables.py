@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convscope.errors import ImagesError, UnreadableImage
+from convscope.errors import ImagesError, UnreadableImage, is_passing
 from convscope.images.base import ImageSet, Label
 from convscope.images.columns import Columns, names_of, package, picture
 from convscope.images.files import SPLITS, file_state
@@ -130,6 +130,8 @@ class ParquetRows:
                 return self._cell(row)
             except Exception as error:
                 self._at = self._end = 0
+                if is_passing(error):
+                    raise
                 raise UnreadableImage(f"its row cannot be read ({type(error).__name__}: {error})") from None
 
     def _cell(self, row: int) -> Any:

@@ -169,8 +169,11 @@ def _batchnorm(look: Look, graph: Graph, declared: Preprocess) -> Finding | None
     if first is None:
         return None
     value, running = first
-    ratio = float(np.median(look.taps[value].std[running > 0] ** 2 / running[running > 0]))
     _, contrast, _ = _shown(look, declared)
+    known = (running > 0) & (look.taps[value].std > 0)  # a pruned channel says nothing
+    if contrast < _FLAT or not known.any():
+        return None
+    ratio = float(np.median(look.taps[value].std[known] ** 2 / running[known]))
     usual = ratio * (_CONTRAST / max(contrast, 1e-6)) ** 2  # what it would be for pictures of the usual contrast
     if not (max(ratio, usual) < 1 / _VARIANCE or min(ratio, usual) > _VARIANCE):
         return None

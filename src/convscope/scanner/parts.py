@@ -96,7 +96,7 @@ def scan_part(
 def merge(parts: Sequence[str | Path], path: str | Path, *, progress: Report = lambda progress: None) -> Atlas:
     """The atlas at `path` of all `parts` of a scan: the folders that `scan_part` gave, in any order.
 
-    The network and the images are opened again, where and as the parts were computed; nothing is computed anew.
+    The network and the images are opened again, where and as the parts were computed; no shard is computed anew.
     An interrupted merge goes on where it was. The parts are left as they are.
 
     Raises:
@@ -112,7 +112,7 @@ def merge(parts: Sequence[str | Path], path: str | Path, *, progress: Report = l
     first, about = abouts[0]
     with about.recipe.place():
         try:
-            plan = about.recipe.plan(device="cpu")  # nothing is computed
+            plan = about.recipe.plan(device="cpu")  # only the check on preprocessing computes
         except (TypeError, ValueError, LookupError, AttributeError) as error:  # arguments that nobody can have given
             raise _damaged(first, error) from error
         if plan.keys != about.keys:
@@ -214,11 +214,19 @@ def _read(plan: Plan, abouts: Sequence[tuple[Path, _About]], missing: Sequence[i
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise AtlasError(f"{path}: {error.strerror}; compute the part again") from error
+            raise AtlasError(f"{path}: {error.strerror}; {_again(path)}") from error
         if hashlib.sha256(data).hexdigest() != expected:
-            raise AtlasError(f"{path}: damaged (its checksum is another one); compute the part again")
+            raise AtlasError(f"{path}: damaged (its checksum is another one); {_again(path)}")
+        try:
+            state = zlib.decompress(data)
+        except zlib.error as error:  # damaged before the part was done, so that its checksum is right
+            raise AtlasError(f"{path}: damaged ({error}); {_again(path)}") from error
         advance(len(plan.shard(index)))
-        yield index, zlib.decompress(data)
+        yield index, state
+
+
+def _again(path: Path) -> str:
+    return f"delete {path.parent}, and compute that part again"
 
 
 def _finished(folder: Path, about: _About) -> Path:

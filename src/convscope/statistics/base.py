@@ -44,7 +44,8 @@ class Activations:
         count = values.shape[0]
         if count != len(ids):
             raise CaptureError(
-                f"layer {layer} gave {count} results for {len(ids)} images, so they cannot be told apart; leave it out"
+                f"layer {layer} gave {count} results for {len(ids)} images, so they cannot be told apart; name the "
+                "others alone (layers=, --layers)"
             )
         units = values.shape[channel]
         last = values.movedim(channel, -1)

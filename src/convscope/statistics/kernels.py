@@ -7,6 +7,8 @@ Every image is reduced by itself, so that its numbers depend neither on its batc
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,14 +30,33 @@ _ROWS = 64  # positions at most whose float32 sums are joined before they go int
 def _compiled(function: Function) -> Function:
     try:
         compiled: Any = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+        _save_if_possible(compiled)
     except RuntimeError:  # nowhere to keep the compiled code: it is made anew in every process
         compiled = numba.njit(nogil=True, error_model="numpy")(function)
     return cast(Function, compiled)
 
 
+def _save_if_possible(compiled: Any) -> None:
+    """Where the disk of Numba's cache is full, the code is compiled anew next time; Numba itself would raise."""
+    cached = getattr(compiled, "_cache", None)
+    save = getattr(cached, "save_overload", None)
+    if cached is None or save is None:
+        return
+
+    def saved(*what: Any) -> None:
+        with contextlib.suppress(OSError):
+            save(*what)
+
+    cached.save_overload = saved
+
+
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="convscope-kernels")
+
+
+if hasattr(os, "register_at_fork"):  # a child of fork has the pool, and none of its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def in_parts(count: int, work: Callable[[int, int], None], size: int) -> None:
@@ -180,7 +201,7 @@ def insert(
     positions: NDArray[np.int64],
     slots: NDArray[np.int16],
     new: Newcomers,
-) -> NDArray[np.int16]:
+) -> NDArray[np.int32]:
     """Put a batch into lists (units, k) that are ordered by (-value, id), in place.
 
     Args:
@@ -190,7 +211,7 @@ def insert(
     Returns:
         (units, k) place in the batch of the image whose map is now wanted there; -1 where nothing is new.
     """
-    arrived = np.full(values.shape, -1, np.int16)
+    arrived = np.full(values.shape, -1, np.int32)
 
     def work(first: int, last: int) -> None:
         part = slice(first, last)

@@ -83,7 +83,7 @@ class TopKAccumulator(Accumulator):
         if self.maps.size:
             self._look(activations, arrived[:, : self.kept])
 
-    def _look(self, activations: Activations, arrived: NDArray[np.int16]) -> None:
+    def _look(self, activations: Activations, arrived: NDArray[np.int32]) -> None:
         """Fill in the maps of those who have come in; only these maps are ever read again."""
         units, ranks = np.nonzero(arrived >= 0)
         images = arrived[units, ranks].astype(np.int64)
