@@ -57,7 +57,7 @@ def layer(layer: AtlasLayer) -> dict[str, Any]:
         "flags": _counts(layer),
         "zeros": _mean(summary["nonpositive"]),
         "sparsity": layer.sparsity,
-        "selectivity": _mean(summary["selectivity"]),
+        "selectivity": None if np.isnan(summary["selectivity"]).all() else _mean(summary["selectivity"]),
         "strip": strip(layer),
     }
     return {"title": str(layer.address), "layer": about, "cards": units}

@@ -54,7 +54,9 @@ class ClassMeans(Statistic):
         rows += [(f"least: {self._called(i, names)}", float(row[i])) for i in order[_SHOWN:][-1:]]
         if not rows:
             return []
-        return [Table("Mean response by class", (*rows, ("class selectivity", float(selectivity(here)[0]))))]
+        chosen = float(selectivity(here)[0])
+        shown = "–" if np.isnan(chosen) else chosen  # not defined where a mean is below zero
+        return [Table("Mean response by class", (*rows, ("class selectivity", shown)))]
 
     def _called(self, place: int, names: Sequence[str] | None) -> str:
         index = self.classes[place]
