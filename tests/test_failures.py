@@ -148,7 +148,9 @@ def group_is_there(group: int) -> bool:
 @pytest.mark.parametrize("moment", ["at once", "later"])
 def test_ctrl_c_with_workers(tmp_path: Path, done: Path, fault: Callable[[str], None], moment: str) -> None:
     fault("slow")
-    program = "from convscope.cli import main; main()"
+    # Shells start what runs in the background with Ctrl-C ignored.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from convscope.cli import main; main()"
     command = [sys.executable, "-c", program, "scan", "running:faulty", str(done / "photos"), "-o", "atlas"]
     command += ["--preprocess", str(done / "how.json"), "--batch-size", "1", "--threads", "1", "--workers", "2"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

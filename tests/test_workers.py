@@ -359,6 +359,15 @@ def test_a_recipe_works_in_another_directory(tmp_path: Path, monkeypatch: pytest
         pass
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Shells start what runs in the background with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_ctrl_c_while_processes_start_comes_afterwards() -> None:
     came_through = False
     other = threading.Thread(target=lambda: signal.raise_signal(signal.SIGINT))  # it may come to any thread
