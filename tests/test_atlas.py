@@ -16,7 +16,8 @@ from torch import nn
 
 import convscope
 from convscope.address import Layer, Unit
-from convscope.atlas import STATISTICS, Atlas, AtlasLayer, AtlasUnit, sealed
+from convscope.atlas import Atlas, AtlasLayer, AtlasUnit
+from convscope.atlas.run import STATISTICS, sealed
 from convscope.errors import AddressError, AtlasError
 from convscope.images import Arrays
 from convscope.panel import Bars, Table

@@ -121,9 +121,9 @@ def test_a_layer_alone_is_as_it_is_among_all(
 ) -> None:
     alone = scan(lenet, digits, tmp_path / "atlas", limit=60, batch_size=7, layers=["c3"])
     assert [str(layer.address) for layer in alone.layers] == ["c3"]
-    assert alone.arrays.keys() == {name for name in digits_atlas.arrays if name.startswith("c3|")}
-    for name, array in alone.arrays.items():
-        np.testing.assert_array_equal(array, digits_atlas.arrays[name])
+    assert alone.states.keys() == {name for name in digits_atlas.states if name.startswith("c3|")}
+    for name, state in alone.states.items():
+        np.testing.assert_equal(state, digits_atlas.states[name])
 
 
 def test_top1_and_top5_are_those_of_a_plain_loop(digits_atlas: Atlas, lenet: Network, digits: ImageSet) -> None:

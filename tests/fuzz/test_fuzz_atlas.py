@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from small_atlas import contents, everything, plan, restore
 
 import convscope
-from convscope.atlas import Atlas, sealed
+from convscope.atlas import Atlas
+from convscope.atlas.run import sealed
 from convscope.errors import AtlasError
 from convscope.scanner.run import assemble
 

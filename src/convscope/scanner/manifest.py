@@ -12,7 +12,7 @@ import numpy as np
 
 import convscope
 from convscope import shards
-from convscope.atlas import FORMAT, STATISTICS, VERSION
+from convscope.atlas.run import ARRAYS, FORMAT, VERSION
 from convscope.graph import LayerNode
 from convscope.scanner.plan import Plan
 from convscope.scanner.tally import Tally
@@ -58,7 +58,8 @@ def signature(plan: Plan) -> str:
 
 def files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and checksum of everything in the atlas but ``run.json`` itself and what is removed before it is done."""
-    found = [folder / STATISTICS, *sorted(folder.glob("pictures/*")), *sorted(folder.glob("strips/*"))]
+    arrays = [folder / name for name in ARRAYS if (folder / name).exists()]
+    found = [*arrays, *sorted(folder.glob("pictures/*")), *sorted(folder.glob("strips/*"))]
     return {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save
 
 from convscope import sanity, shards, sprites
-from convscope.atlas import STATISTICS, Atlas, sealed
+from convscope.atlas import Atlas
+from convscope.atlas.run import STATISTICS, sealed
 from convscope.errors import AtlasError, ImagesError
 from convscope.images import ImageSet, open_images
 from convscope.network import Network
