@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 import convscope
+from convscope import sprites
 from convscope.address import Layer, Unit
 from convscope.atlas import Atlas, AtlasLayer, AtlasUnit
 from convscope.atlas.run import STATISTICS, sealed
@@ -203,13 +204,21 @@ def test_a_strip_shows_the_patches_of_its_unit(atlas: Atlas) -> None:
                 np.testing.assert_array_equal(sheet[y : y + height, x : x + width], np.asarray(unit.patch(entry.rank)))
 
 
-def test_what_was_not_kept_is_said(atlas: Atlas) -> None:
+def test_what_was_not_kept_is_said(
+    pixels: np.ndarray[Any, np.dtype[np.uint8]], module: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sprites, "_ROOM", HEIGHT * WIDTH * 10)  # pictures of 10 images
+    monkeypatch.setattr(sprites, "_ROOM_A_UNIT", 0)
+    network = convscope.wrap(module, preprocess=Preprocess(size=(HEIGHT, WIDTH), mean=MEAN, std=(0.5,)))
+    atlas = scan(network, Arrays(pixels), tmp_path / "atlas", batch_size=8)
+    assert len(atlas.pictures) == 10
     missing = next(image for image in range(30) if image not in atlas.pictures)
-    with pytest.raises(AtlasError, match=f"image {missing} is not among any unit's best"):
+    with pytest.raises(AtlasError, match=f"the picture of image {missing} was not kept"):
         atlas.picture(missing)
     unit, late = next((unit, entry) for unit in atlas.units() for entry in unit.top if entry.id == missing)
+    assert late.rank > 0
     assert late.name == f"{missing:02}"
-    with pytest.raises(AtlasError, match="picture was not kept"):
+    with pytest.raises(AtlasError, match=f"image {missing} was not kept"):
         unit.patch(late.rank)
     with pytest.raises(AtlasError, match="keeps the maps of 9 images, ranks 0 to 8, not 9"):
         unit.map(9)

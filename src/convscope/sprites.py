@@ -1,4 +1,4 @@
-"""The pictures of an atlas: the images that anybody likes, and for every unit a strip of the patches it likes best.
+"""The pictures of an atlas: the images that units like, and for every unit a strip of the patches it likes best.
 
 Pictures lie in sheets, so that the number of files goes with the layers and not with the units. They are read again
 from the image set, each image once, and tiles wait on disk until their layer's sheets are written. A sheet that is
@@ -13,7 +13,7 @@ import io
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,11 @@ from convscope.preprocess import Preprocess
 from convscope.shards import write
 from convscope.statistics.topk import NOBODY
 
-TILE = 64  # px, the longer side of a patch in a strip, at most
+TILE = 56  # px, the longer side of a patch in a strip, at most
 _ROWS = 64  # units in one sheet of strips
-_SHEET = 2048  # px, the longer side of a sheet of pictures, about
+_SHEET = 1536  # px, the longer side of a sheet of pictures, about; a browser decodes all of one to show a patch
+_ROOM, _ROOM_A_UNIT = 100_000_000, 12_000  # px of pictures at most: in any atlas, or for each unit where that is more
+_QUALITY = 75  # of JPEGs
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +75,19 @@ def write_pictures(
     images: ImageSet,
     preprocess: Preprocess,
     likes: Sequence[Likes],
+    keep: Collection[int] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write ``pictures/`` and ``strips/`` into `folder`; what goes into ``run.json`` about them comes back.
 
     Of every picture: its sheet, and the pixel (y, x) of the sheet where it begins.
+
+    Args:
+        likes: whose patches go into strips.
+        keep: ids of the images of which pictures are kept; by default all of `likes`.
     """
     wanted = _wanted(likes)
-    ids = sorted(wanted)
+    kept = sorted(wanted if keep is None else keep)
     padding = preprocess.display(torch.zeros(preprocess.planes, 1, 1))[0, 0]
     height, width = (_cell(side, preprocess.size) for side in preprocess.size)
     columns, rows = max(1, _SHEET // width), max(1, _SHEET // height)
@@ -88,8 +95,7 @@ def write_pictures(
         clear(folder)  # tiles that are lost are cut again, while pictures are made
     tiles = _Tiles(folder, likes, padding)
     files, places = [], {}
-    for sheet, start in enumerate(range(0, len(ids), rows * columns)):
-        chosen = ids[start : start + rows * columns]
+    for sheet, (chosen, passing) in enumerate(_sheets(kept, wanted, rows * columns)):
         name = f"pictures/{sheet:04}.{_suffix(*preprocess.size)}"
         files.append(name)
         places.update({image: (sheet, i // columns * height, i % columns * width) for i, image in enumerate(chosen)})
@@ -97,13 +103,14 @@ def write_pictures(
             canvas = Image.new(
                 "RGB", (columns * width, math.ceil(len(chosen) / columns) * height), tuple(padding.tolist())
             )
-            for image, picture in _read(images, preprocess, chosen):
-                _, y, x = places[image]
-                canvas.paste(_continued(picture, (height, width)), (x, y))
-                tiles.cut(picture, wanted[image])
+            for image, picture in _read(images, preprocess, sorted([*chosen, *passing])):
+                if image in places:
+                    _, y, x = places[image]
+                    canvas.paste(_continued(picture, (height, width)), (x, y))
+                tiles.cut(picture, wanted.get(image, []))
             tiles.flush()
             _save(canvas, folder / name)
-        advance(len(chosen))
+        advance(len(chosen) + len(passing))
     strips = tiles.write_sheets()
     about = {"size": list(preprocess.size), "padding": padding.tolist(), "files": files}
     return about | {"places": places}, strips
@@ -119,6 +126,34 @@ def _wanted(likes: Sequence[Likes]) -> dict[int, list[Wish]]:
         for unit, rank in np.argwhere(like.ids != NOBODY):
             wanted[int(like.ids[unit, rank])].append((layer, int(unit), int(rank), int(like.positions[unit, rank])))
     return wanted
+
+
+def _sheets(kept: Sequence[int], wanted: Collection[int], size: int) -> Iterator[tuple[Sequence[int], list[int]]]:
+    """The pictures of each sheet, and the images that are read with them for their patches alone."""
+    others = sorted(set(wanted) - set(kept))
+    starts = range(0, len(kept), size)
+    for start in starts:
+        first = kept[start] if start else -1
+        last = kept[start + size] if start + size < len(kept) else math.inf
+        yield kept[start : start + size], [image for image in others if first <= image < last]
+
+
+def best_images(lists: Sequence[NDArray[np.int64]], side: tuple[int, int]) -> list[int]:
+    """The images whose pictures are worth their room, ascending: all in anybody's list, or else the highest in lists.
+
+    Args:
+        lists: (units, ranks) ids of each layer.
+        side: (height, width) of a picture, px.
+    """
+    units = sum(len(each) for each in lists)
+    room = max(_ROOM, _ROOM_A_UNIT * units) // math.prod(side)
+    ranks: dict[int, int] = {}  # the best that anybody gives each image
+    for rank in range(max((each.shape[1] for each in lists), default=0)):
+        for each in lists:
+            for image in np.unique(each[:, rank]) if rank < each.shape[1] else ():
+                ranks.setdefault(int(image), rank)
+    ranks.pop(NOBODY, None)
+    return sorted(sorted(ranks, key=lambda image: (ranks[image], image))[: max(1, room)])
 
 
 def _read(images: ImageSet, preprocess: Preprocess, ids: Sequence[int]) -> Iterator[tuple[int, Image.Image]]:
@@ -295,7 +330,7 @@ def _save(picture: Image.Image, path: Path) -> None:
     if path.suffix == ".png":
         picture.save(buffer, "PNG", optimize=True)
     else:
-        picture.save(buffer, "JPEG", quality=88, subsampling=0)
+        picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
     write(path, buffer.getvalue())
     write(_note(path), _checksum(buffer.getvalue()))
 

@@ -150,7 +150,9 @@ class Atlas:
     def picture(self, image: int) -> Image.Image:
         """An image as the network sees it."""
         if image not in self.pictures:
-            raise AtlasError(f"{self.path}: image {image} is not among any unit's best, so its picture was not kept")
+            raise AtlasError(
+                f"{self.path}: the picture of image {image} was not kept, as those of images that units like are"
+            )
         sheet, y, x = self.pictures[image]["place"]
         height, width = self.run["pictures"]["size"]
         whole = self._sheet(self.run["pictures"]["files"][sheet])

@@ -177,13 +177,15 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
         raise ImagesError(f"{plan.images.spec}: none of {len(tally.skipped)} images could be read ({reasons})")
     shards.write(folder / STATISTICS, save(state.tensors))
     ranks = int(plan.job["statistics"]["topk"]["maps"])
+    lists = [part(state, str(layer.address), "topk") for layer in plan.layers]
     likes = [
-        sprites.likes_of(plan.slug(layer), plan.grid(layer), part(state, str(layer.address), "topk"), ranks)
-        for layer in plan.layers
+        sprites.likes_of(plan.slug(layer), plan.grid(layer), topk, ranks)
+        for layer, topk in zip(plan.layers, lists, strict=True)
     ]
-    total = len({int(image) for like in likes for image in like.ids.ravel()} - {NOBODY})
+    keep = sprites.best_images([topk["ids"].numpy() for topk in lists], plan.network.preprocess.size)
+    total = len({int(image) for like in likes for image in like.ids.ravel()} - {NOBODY} | set(keep))
     advance = counter(progress, "pictures", total)
-    pictures, strips = sprites.write_pictures(folder, plan.images, plan.network.preprocess, likes, advance)
+    pictures, strips = sprites.write_pictures(folder, plan.images, plan.network.preprocess, likes, keep, advance)
     run = manifest.describe(plan, state, pictures, strips)
     run["results"]["warnings"] = _warnings(plan, tally)
     sprites.clear_tiles(folder)
