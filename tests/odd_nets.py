@@ -584,6 +584,18 @@ def padded_by_hand() -> nn.Module:
     return Net(run, a=conv(3, 4), b=conv(4, 4, padding=0), c=conv(4, 2, padding=0))
 
 
+@odd((3, 10, 12), "a relu, b relu")
+def decides_by_a_number() -> nn.Module:
+    """An operation whose result is a number of Python's, and no tensor."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        if (x.abs() > 1e9).any() or x.mean().item() > 1e9:
+            raise ValueError("such images are a mistake")
+        return F.relu(net.b(F.relu(net.a(x))))
+
+    return Net(run, a=conv(3, 3), b=conv(3, 2))
+
+
 @odd((3, 10, 12), "a relu, b relu, c relu")
 def stacked_maps() -> nn.Module:
     """Maps above each other, and a map repeated."""
