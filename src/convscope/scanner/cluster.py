@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -23,12 +24,16 @@ def cluster(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError as error:
         raise WorkerError("a cluster needs dask.distributed: pip install 'convscope[cluster]'") from error
+    client, failure = None, ""
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)  # type: ignore[no-untyped-call]
     except Exception as error:  # what is at a wrong address can answer anything, and Dask takes it for lengths
+        failure = str(error)
+    if client is None:
+        gc.collect()  # a client that did not start is closed by its finaliser, which must not run while another starts
         raise WorkerError(
-            f"{address}: no Dask scheduler answers there ({error}); expected an address such as tcp://HOST:8786"
-        ) from error
+            f"{address}: no Dask scheduler answers there ({failure}); expected an address such as tcp://HOST:8786"
+        )
     with client:
         yield client.get_executor()  # type: ignore[no-untyped-call]
 
