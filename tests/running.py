@@ -83,5 +83,6 @@ def photos(folder: Path) -> ImageSet:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below the folder."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Every file below the folder but the one that says when it was written."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "written.json"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

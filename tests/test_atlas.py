@@ -18,7 +18,7 @@ import convscope
 from convscope import sprites
 from convscope.address import Layer, Unit
 from convscope.atlas import Atlas, AtlasLayer, AtlasUnit
-from convscope.atlas.run import STATISTICS, sealed
+from convscope.atlas.run import CONNECTIONS, FILTERS, SAMPLES, STATISTICS, sealed
 from convscope.errors import AddressError, AtlasError
 from convscope.images import Arrays
 from convscope.panel import Bars, Table
@@ -210,7 +210,7 @@ def test_what_was_not_kept_is_said(
     monkeypatch.setattr(sprites, "_ROOM", HEIGHT * WIDTH * 10)  # pictures of 10 images
     monkeypatch.setattr(sprites, "_ROOM_A_UNIT", 0)
     network = convscope.wrap(module, preprocess=Preprocess(size=(HEIGHT, WIDTH), mean=MEAN, std=(0.5,)))
-    atlas = scan(network, Arrays(pixels), tmp_path / "atlas", batch_size=8)
+    atlas = scan(network, Arrays(pixels), tmp_path / "atlas", batch_size=8, samples=0)
     assert len(atlas.pictures) == 10
     missing = next(image for image in range(30) if image not in atlas.pictures)
     with pytest.raises(AtlasError, match=f"the picture of image {missing} was not kept"):
@@ -287,7 +287,7 @@ def test_an_unfinished_scan(tmp_path: Path, image_folder: Path, tiny_network: co
     [
         ({"format": "kernelscope"}, "no atlas, its run.json is something else's"),
         ({"format": None}, "no atlas"),
-        ({"version": 2}, "an atlas of format 2, this convscope reads format 1; delete the folder and scan again"),
+        ({"version": 3}, "an atlas of format 3, this convscope reads format 2; delete the folder and scan again"),
         ({"version": None}, "an atlas of format None"),
     ],
 )
@@ -321,12 +321,15 @@ def test_statistics_of_another_version(copy: Path) -> None:
         Atlas.open(copy)["head:0"].panels()  # type: ignore[union-attr]
 
 
-FILES = [STATISTICS, "pictures/0000.png", "strips/000-features.0-000.png", "strips/002-head-000.png"]
+FILES = [
+    STATISTICS, FILTERS, CONNECTIONS, SAMPLES, "pictures/0000.png", "strips/000-features.0-000.png",
+    "strips/002-head-000.png",
+]  # fmt: skip
 
 
 def test_these_are_the_files_of_an_atlas(atlas: Atlas) -> None:
     assert set(FILES) < atlas.run["files"].keys()
-    assert len(atlas.run["files"]) == 5
+    assert len(atlas.run["files"]) == 8
 
 
 @pytest.mark.parametrize("name", FILES)

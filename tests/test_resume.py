@@ -26,6 +26,7 @@ from convscope.preprocess import Preprocess
 from convscope.scanner import Progress, scan
 from convscope.shards import ShardStore
 from odd_nets import ODD_NETS
+from running import contents
 from slow_scan import noisy_photos
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -121,10 +122,6 @@ def test_the_users_module_is_as_before_when_reading_fails(tmp_path: Path) -> Non
 # --- what is there already -------------------------------------------------------------------------------------------
 
 
-def folder_bytes(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_the_same_command_returns_a_finished_atlas_at_once(
     tmp_path: Path, image_folder: Path, tiny_network: Network
 ) -> None:
@@ -179,7 +176,7 @@ def test_something_else_at_the_place_is_left_alone(tmp_path: Path, image_folder:
         with pytest.raises(AtlasError, match="no atlas"):
             scan(tiny_network, images, tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
-    assert folder_bytes(tmp_path / "folder") == {"thesis.txt": b"mine"}
+    assert contents(tmp_path / "folder") == {"thesis.txt": b"mine"}
 
 
 def test_an_empty_folder_is_a_place_for_an_atlas(tmp_path: Path, image_folder: Path, tiny_network: Network) -> None:
@@ -224,7 +221,7 @@ def test_what_another_job_left_when_it_was_killed_at_its_very_end_is_not_taken(
         Atlas.open(tmp_path / "atlas.partial")
     scan(tiny_network, images, tmp_path / "atlas", at="output")
     scan(tiny_network, images, tmp_path / "alone", at="output")
-    assert folder_bytes(tmp_path / "atlas") == folder_bytes(tmp_path / "alone")
+    assert contents(tmp_path / "atlas") == contents(tmp_path / "alone")
 
 
 # --- interrupted ------------------------------------------------------------------------------------------------------
@@ -242,7 +239,7 @@ def left_alone(lenet: Network, digits: ImageSet, tmp_path_factory: pytest.TempPa
         scan(lenet, digits, folder, progress=calls.append, **INTERRUPTED)
     assert [each.phase for each in calls[:14]] == ["scanning"] * 13 + ["pictures"]
     assert len(calls) > 15
-    return folder_bytes(folder)
+    return contents(folder)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +261,7 @@ def test_an_interrupted_scan_goes_on_to_the_same_bytes(
     assert not (tmp_path / "atlas").exists()
     rest: list[Progress] = []
     scan(lenet, digits, tmp_path / "atlas", progress=rest.append, **INTERRUPTED)
-    assert folder_bytes(tmp_path / "atlas") == left_alone
+    assert contents(tmp_path / "atlas") == left_alone
     assert not (tmp_path / "atlas.partial").exists()
     again = [each for each in rest if each.phase == "scanning"]
     assert len(again) == (13 if moment < 8 else 5 if moment < 13 else 0)  # at most the shard in work
@@ -307,7 +304,7 @@ def test_a_full_disk_is_an_error_and_the_scan_goes_on_later(
         assert not (tmp_path / "atlas").exists()
         assert not list((tmp_path / "atlas.partial").rglob("*.tmp"))
     assert number >= 5  # every kind of file was refused once, from the job to run.json
-    assert folder_bytes(tmp_path / "atlas") == folder_bytes(tmp_path / "alone")
+    assert contents(tmp_path / "atlas") == contents(tmp_path / "alone")
 
 
 def test_a_picture_that_changes_while_pictures_are_written_is_not_mixed_with_the_old_ones(
@@ -323,7 +320,7 @@ def test_a_picture_that_changes_while_pictures_are_written_is_not_mixed_with_the
     Image.new("RGB", (10, 10), "red").save(photos / "03.png")
     scan(tiny_network, convscope.open_images(photos), tmp_path / "atlas", **options)
     scan(tiny_network, convscope.open_images(photos), tmp_path / "alone", **options)
-    assert folder_bytes(tmp_path / "atlas") == folder_bytes(tmp_path / "alone")
+    assert contents(tmp_path / "atlas") == contents(tmp_path / "alone")
 
 
 # --- killed ----------------------------------------------------------------------------------------------------------
@@ -405,7 +402,7 @@ def test_a_killed_scan_goes_on_to_the_same_bytes(
     monkeypatch.setattr(sprites, "_SHEET", 128)
     rest: list[Progress] = []
     scan(lenet, digits, target, progress=rest.append, **INTERRUPTED)
-    assert folder_bytes(target) == left_alone
+    assert contents(target) == left_alone
     assert not target.with_name("atlas.partial").exists()
     again = [each.done for each in rest if each.phase == "scanning"]
     if moment == "first shard":

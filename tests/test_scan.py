@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -318,7 +320,25 @@ def test_where_no_image_can_be_read_the_reasons_are_told(
 
 def test_an_atlas_holds_only_what_it_lists(digits_atlas: Atlas) -> None:
     names = {path.relative_to(digits_atlas.path).as_posix() for path in digits_atlas.path.rglob("*") if path.is_file()}
-    assert names == {"run.json", *digits_atlas.run["files"]}
+    assert names == {"run.json", "written.json", *digits_atlas.run["files"]}
+
+
+def test_an_atlas_names_its_images_without_the_folders_above(digits_atlas: Atlas, tmp_path: Path) -> None:
+    assert digits_atlas.source == "digits:test"
+    run = dict(digits_atlas.run)
+    for spec, name in ((str(tmp_path / "photos"), "photos"), ("photos/cats", "photos/cats"), ("hub:a/b", "hub:a/b")):
+        assert Atlas(tmp_path, run | {"images": run["images"] | {"spec": spec}}).source == name
+
+
+def test_an_atlas_knows_the_day_of_its_scan(digits_atlas: Atlas, tmp_path: Path) -> None:
+    today = datetime.now(UTC).date()
+    assert digits_atlas.date in {str(today), str(today - timedelta(days=1))}
+    copy = Path(shutil.copytree(digits_atlas.path, tmp_path / "copy"))
+    for text in ("", "{}", '{"date": 5}', '{"date": "<b>"}'):
+        (copy / "written.json").write_text(text)
+        assert Atlas.open(copy).date is None
+    (copy / "written.json").unlink()
+    assert Atlas.open(copy).date is None
 
 
 def test_progress_counts_up_to_the_total(tmp_path: Path, lenet: Network, digits: ImageSet) -> None:

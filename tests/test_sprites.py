@@ -86,7 +86,7 @@ def compressed(tile: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.
     height, width, _ = tile.shape
     whole = np.pad(tile, ((0, -height % 8), (0, -width % 8), (0, 0)), "edge")
     buffer = io.BytesIO()
-    Image.fromarray(whole).save(buffer, "JPEG", quality=75, subsampling=0)
+    Image.fromarray(whole).save(buffer, "JPEG", quality=70, subsampling=0)
     return np.asarray(Image.open(buffer))[:height, :width]
 
 
@@ -126,7 +126,7 @@ def test_every_tile_is_the_crop_of_its_image(tmp_path: Path, grid: Grid, exact: 
         found = tile_in(tmp_path, strips["000-layer"], unit, rank)
         blocks = strips["000-layer"]["files"][0].endswith(".jpg")
         assert distance(found, compressed(expected) if blocks else expected) == 0
-        assert np.abs(found.astype(int) - expected).mean() <= (0 if exact else 4)
+        assert np.abs(found.astype(int) - expected).mean() <= (0 if exact else 5)
 
 
 def test_a_tile_is_the_field_where_that_is_small_and_never_above_56_px() -> None:
@@ -155,14 +155,14 @@ def test_layers_of_many_units_go_on_in_further_sheets(tmp_path: Path) -> None:
     pixels = noise(12, 24, 28)
     _, strips = written(tmp_path, pixels, [likes])
     strip = strips["004-many"]
-    assert strip["rows"] == 64
-    assert strip["files"] == [f"strips/004-many-{i:03}.png" for i in range(3)]
+    assert strip["rows"] == 128
+    assert strip["files"] == [f"strips/004-many-{i:03}.png" for i in range(2)]
     heights = []
     for name in strip["files"]:
         with Image.open(tmp_path / name) as image:
             assert image.width == 3 * strip["cell"][1]
             heights.append(image.height // strip["cell"][0])
-    assert heights == [64, 64, 2]
+    assert heights == [128, 2]
     for unit in (0, 63, 64, 127, 128, 129):
         expected = crop_of(picture_of(pixels, likes.ids[unit, 1]), likes, likes.positions[unit, 1])
         assert distance(tile_in(tmp_path, strip, unit, 1), expected) == 0

@@ -13,7 +13,9 @@ The network itself, where it is a single layer without a name, is written ``.``.
 
 from __future__ import annotations
 
+import fnmatch
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from convscope.errors import AddressError
@@ -102,3 +104,15 @@ def parse_unit(text: str) -> Unit:
     if not isinstance(address, Unit):
         raise AddressError(f"{text!r} names a {type(address).__name__.lower()}, where a unit is expected: {_FORM}")
     return address
+
+
+def matching(pattern: str, layers: Iterable[Layer]) -> set[str]:
+    """The addresses that `pattern` names, matches as ``layer4.*`` does, or has inside as a module."""
+    module, mark, _ = pattern.partition("~")
+    known = {str(layer): layer.name for layer in layers}
+    found = {text for text in known if text == pattern or fnmatch.fnmatchcase(text, pattern)}
+    if not mark:
+        found |= {text for text, inside in known.items() if module == ROOT or inside.startswith(module + ".")}
+    if found or mark:
+        return found
+    return {text for text, inside in known.items() if inside == module}  # a module that calls functions itself

@@ -32,10 +32,10 @@ from convscope.shards import write
 from convscope.statistics.topk import NOBODY
 
 TILE = 56  # px, the longer side of a patch in a strip, at most
-_ROWS = 64  # units in one sheet of strips
+_ROWS = 128  # units in one sheet of strips
 _SHEET = 1536  # px, the longer side of a sheet of pictures, about; a browser decodes all of one to show a patch
-_ROOM, _ROOM_A_UNIT = 100_000_000, 12_000  # px of pictures at most: in any atlas, or for each unit where that is more
-_QUALITY = 75  # of JPEGs
+_ROOM, _ROOM_A_UNIT = 100_000_000, 6_000  # px of pictures at most: in any atlas, or for each unit where that is more
+_QUALITY = {"strips": 70, "pictures": 75}  # of JPEGs; patches are many
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,7 +330,7 @@ def _save(picture: Image.Image, path: Path) -> None:
     if path.suffix == ".png":
         picture.save(buffer, "PNG", optimize=True)
     else:
-        picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
+        picture.save(buffer, "JPEG", quality=_QUALITY[path.parent.name], subsampling=0, optimize=True)
     write(path, buffer.getvalue())
     write(_note(path), _checksum(buffer.getvalue()))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from convscope.address import Layer, Unit, parse
+from convscope.atlas.filters import Filters
 from convscope.atlas.layers import AtlasLayer, AtlasUnit
-from convscope.atlas.run import STATISTICS, damaged, read_run
+from convscope.atlas.run import CONNECTIONS, FILTERS, SAMPLES, STATISTICS, WRITTEN, damaged, read_run
+from convscope.atlas.samples import Sample, read_samples
 from convscope.errors import AddressError, AtlasError, nearest
 from convscope.statistics import Statistic, registered
 from convscope.statistics.class_means import ClassMeans
@@ -121,6 +125,17 @@ class Atlas:
         """The arrays of every statistic by ``layer|statistic``."""
         return self.arrays(STATISTICS)
 
+    @functools.cached_property
+    def filters(self) -> dict[str, Filters]:
+        """The filters of every layer that has some, by address; none in an atlas without that section."""
+        layers = self.arrays(FILTERS) if FILTERS in self.run["files"] else {}
+        return {address: Filters.of(arrays) for address, arrays in layers.items()}
+
+    @functools.cached_property
+    def connections(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """The arrays of the strongest connections by layer; empty for an atlas without them."""
+        return self.arrays(CONNECTIONS) if CONNECTIONS in self.run["files"] else {}
+
     def arrays(self, name: str) -> dict[str, dict[str, NDArray[Any]]]:
         """The arrays of one of the files, named there ``owner|array``, by owner and array.
 
@@ -137,6 +152,26 @@ class Atlas:
             found[owner][part] = array
         return dict(found)
 
+    @property
+    def source(self) -> str:
+        """The set of images by its name: without the folders above it, which are no business of who is shown it."""
+        spec = str(self.run["images"]["spec"])
+        return Path(spec).name if Path(spec).is_absolute() else spec
+
+    @property
+    def date(self) -> str | None:
+        """The day on which the scan ended, as in 2026-11-26 (UTC); None where that is not known."""
+        try:
+            return date.fromisoformat(json.loads((self.path / WRITTEN).read_text())["date"]).isoformat()
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
+    @property
+    def graph(self) -> dict[str, Any]:
+        """The executed graph for drawing: nodes and edges, see `convscope.outline`."""
+        graph: dict[str, Any] = self.run["graph"]
+        return graph
+
     @functools.cached_property
     def pictures(self) -> dict[int, Mapping[str, Any]]:
         """The images whose pictures are kept, by id: name, label, and place in the sheets."""
@@ -147,6 +182,16 @@ class Atlas:
         """Name and label of every image in anybody's list of the best, by id; pictures are kept of the first few."""
         return self.pictures | {image["id"]: image for image in self.run["images"]["others"]}
 
+    @functools.cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """The sample images, by id: prediction, and the map of every unit; none in an atlas that has none."""
+        return read_samples(self)
+
+    @functools.cached_property
+    def sample_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """What `samples` have measured, by layer and array."""
+        return self.arrays(SAMPLES)
+
     def picture(self, image: int) -> Image.Image:
         """An image as the network sees it."""
         if image not in self.pictures:
@@ -155,9 +200,10 @@ class Atlas:
             )
         sheet, y, x = self.pictures[image]["place"]
         height, width = self.run["pictures"]["size"]
-        whole = self._sheet(self.run["pictures"]["files"][sheet])
+        whole = self.sheet(self.run["pictures"]["files"][sheet])
         return whole.crop((x, y, x + width, y + height))
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 — an atlas lives as long as the session that looks at it
-    def _sheet(self, name: str) -> Image.Image:
+    def sheet(self, name: str) -> Image.Image:
+        """One of the sheets of pictures or strips."""
         return Image.open(io.BytesIO(self.file(name))).convert("RGB")

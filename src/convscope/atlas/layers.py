@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convscope.address import Layer, Unit, parse
+from convscope.atlas.connections import Connection, read
+from convscope.atlas.filters import Filters
 from convscope.diagnosis import diagnose, sparsity
 from convscope.errors import AddressError, AtlasError
 from convscope.geometry import Box, Grid
@@ -77,6 +79,11 @@ class AtlasLayer:
         """Where the cells of the layer's map lie on the image (the convolutional field)."""
         return Grid.from_json(self.record["grid"])
 
+    @functools.cached_property
+    def exact(self) -> Grid:
+        """The same for the exact field, which takes in what gates the map, as squeeze-and-excitation does."""
+        return Grid.from_json(self.record["exact"])
+
     def state(self, statistic: str) -> dict[str, NDArray[Any]]:
         """The arrays of a statistic; the first dimension is the unit."""
         if statistic not in self.atlas.statistics:
@@ -114,6 +121,13 @@ class AtlasLayer:
         return diagnose(self.record["nonlinearity"], self.summary, self.atlas.run["results"]["images"])
 
     @property
+    def filters(self) -> Filters | None:
+        """The weights as pictures, and whether they are noise; None for linear and 1 × 1 layers that do not see the
+        image, and in an atlas without filters.
+        """
+        return self.atlas.filters.get(str(self.address))
+
+    @property
     def sparsity(self) -> float | None:
         """Mean over the units of the share of positions at which they are silent; None where it is not rectified."""
         return sparsity(self.record["nonlinearity"], self.summary)
@@ -134,6 +148,16 @@ class AtlasUnit:
     def summary(self) -> dict[str, float]:
         """The unit's values of `AtlasLayer.summary`."""
         return {name: column[self.index] for name, column in self.layer.summary.items()}
+
+    @property
+    def inputs(self) -> tuple[Connection, ...]:
+        """The units that feed this one most strongly, at most 8; empty where the atlas says nothing of them."""
+        return read(self, "input")
+
+    @property
+    def outputs(self) -> tuple[Connection, ...]:
+        """The units that this one feeds most strongly, at most 8; empty where the atlas says nothing of them."""
+        return read(self, "output")
 
     @property
     def top(self) -> list[TopImage]:
@@ -185,6 +209,20 @@ class AtlasUnit:
         patch = Image.new("RGB", (box.width, box.height), grey)
         patch.paste(self.layer.atlas.picture(top.id), (-box.x0, -box.y0))
         return patch
+
+    def tile(self, rank: int) -> Image.Image:
+        """The patch of one of the first few best images as the unit's strip holds it: small, and quick to read.
+
+        Raises:
+            AtlasError: the strip has no tile of this rank.
+        """
+        strips = self.layer.atlas.run["strips"][self.layer.record["slug"]]
+        kept = self.layer.state("topk")["maps"].shape[1]
+        self._check_rank(rank, len(self.best(kept)), "has a strip of {} images")
+        sheet, row = divmod(self.index, strips["rows"])
+        (down, right), (height, width) = strips["cell"], strips["tile"]
+        y, x = row * down, rank * right
+        return self.layer.atlas.sheet(strips["files"][sheet]).crop((x, y, x + width, y + height))
 
     def _check_rank(self, rank: int, count: int, what: str) -> None:
         if not 0 <= rank < count:

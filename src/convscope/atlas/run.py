@@ -10,10 +10,11 @@ from typing import Any
 
 from convscope.errors import AtlasError
 
-FORMAT, VERSION = "convscope-atlas", 1
+FORMAT, VERSION = "convscope-atlas", 2
 STATISTICS, FILTERS, CONNECTIONS, SAMPLES = (
     f"{name}.safetensors" for name in ("statistics", "filters", "connections", "samples")
 )
+WRITTEN = "written.json"  # when; the one file that differs between two scans of the same job
 ARRAYS = (STATISTICS, FILTERS, CONNECTIONS, SAMPLES)
 
 

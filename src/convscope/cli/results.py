@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 Took = dict[str, float]
 
+_LONG = {"classes", "confusions"}  # an atlas tells them; a command would print pages of numbers
+
 
 def timed(make: Callable[[Callable[[Progress], None]], Made]) -> tuple[Made, Took]:
     """What `make` gives, which is called with the progress bar, and how long it took."""
@@ -36,7 +38,7 @@ def timed(make: Callable[[Callable[[Progress], None]], Made]) -> tuple[Made, Too
 
 def print_atlas(atlas: Atlas, took: Took, pages: Path | None, show: bool, as_json: bool) -> None:
     """What is in a new atlas, with its report if one is wanted in `pages`."""
-    results = dict(atlas.run["results"])
+    results = {name: value for name, value in atlas.run["results"].items() if name not in _LONG}
     files = results.pop("skipped")
     result = {"atlas": str(atlas.path), "images": results.pop("images"), "skipped": len(files), "skipped_files": files}
     result |= results | took

@@ -45,6 +45,7 @@ def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.option(
     "--exact-quantiles", is_flag=True, help="Count all positions for the distributions, and no sample of them."
 )
+@click.option("--samples", type=click.IntRange(min=0), default=8, show_default=True, help="Images whose maps are kept.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that compute.")
 @click.option(
     "--threads",
@@ -70,6 +71,7 @@ def scan(
     batch_size: int,
     at: Any,
     exact_quantiles: bool,
+    samples: int,
     workers: int,
     threads: int | None,
     part: tuple[int, int] | None,
@@ -109,6 +111,7 @@ def scan(
         "limit": limit,
         "batch_size": batch_size,
         "exact_quantiles": exact_quantiles,
+        "samples": samples,
     }
     with _reached(address) as executor:
         options |= {"threads": threads, "workers": workers, "executor": executor}

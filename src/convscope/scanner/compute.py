@@ -6,6 +6,7 @@ A shard is computed from nothing, in whichever process, so that its state depend
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,13 +65,23 @@ def start(plan: Plan) -> Accumulators:
 
 def feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) -> None:
     """One forward pass, consumed by every statistic of every layer."""
+    result = forward(plan, batch, [_tap(plan, layer, batch, accumulators) for layer in plan.layers])
+    tally.count(result, batch.digests, plan.truth[batch.ids], batch.ids)
+
+
+def forward(plan: Plan, batch: Batch, consumers: Sequence[capture.Tap]) -> Any:
+    """What the network gives for a batch; each of the plan's layers meets its consumer.
+
+    Raises:
+        NetworkError: the network fails on these images.
+    """
     taps: dict[int, list[capture.Tap]] = {}
-    for layer in plan.layers:
-        taps.setdefault(layer.value(plan.at), []).append(_tap(plan, layer, batch, accumulators))
+    for layer, consumer in zip(plan.layers, consumers, strict=True):
+        taps.setdefault(layer.value(plan.at), []).append(consumer)
     inputs = batch.inputs.to(plan.network.device)  # keeps its memory format
     with torch.no_grad():
         try:
-            result = capture.run(
+            return capture.run(
                 plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()}
             )
         except (ConvscopeError, torch.OutOfMemoryError):
@@ -78,7 +89,6 @@ def feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) -> 
         except Exception as error:
             first, last = batch.ids[0], batch.ids[-1]
             raise NetworkError(f"the network failed on images {first} to {last}: {error}") from error
-        tally.count(result, batch.digests, plan.truth[batch.ids])
 
 
 def _tap(plan: Plan, layer: LayerNode, batch: Batch, accumulators: Accumulators) -> capture.Tap:

@@ -14,6 +14,7 @@ import convscope
 from convscope import shards
 from convscope.atlas.run import ARRAYS, FORMAT, VERSION
 from convscope.graph import LayerNode
+from convscope.outline import outline
 from convscope.scanner.plan import Plan
 from convscope.scanner.tally import Tally
 from convscope.shards import ShardState
@@ -45,6 +46,7 @@ def describe(plan: Plan, state: ShardState, pictures: Mapping[str, Any], strips:
             "others": others,
         },
         "layers": [_layer(plan, layer) for layer in plan.layers],
+        "graph": outline(plan.graph, plan.layers),
         "results": tally.results() | {"remark": plan.remark},
         "pictures": about | {"images": shown},
         "strips": strips,
@@ -99,6 +101,7 @@ def _layer(plan: Plan, layer: LayerNode) -> dict[str, Any]:
         "parameters": layer.parameters,
         "flops": layer.flops,
         "grid": plan.grid(layer).to_json(),
+        "exact": plan.grid(layer, "exact").to_json(),
         "bound": plan.fields.bounds.get(layer.value(plan.at)),
     }
 

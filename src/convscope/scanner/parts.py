@@ -44,6 +44,7 @@ def scan_part(
     limit: int | None = None,
     batch_size: int = 32,
     exact_quantiles: bool = False,
+    samples: int = 8,
     threads: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
@@ -69,6 +70,7 @@ def scan_part(
         "limit": limit,
         "batch_size": batch_size,
         "exact_quantiles": exact_quantiles,
+        "samples": samples,
         "threads": threads,
     }
     plan, compute = prepare(network, images, options, workers, executor)
@@ -97,6 +99,8 @@ def merge(parts: Sequence[str | Path], path: str | Path, *, progress: Report = l
     """The atlas at `path` of all `parts` of a scan: the folders that `scan_part` gave, in any order.
 
     The network and the images are opened again, where and as the parts were computed; no shard is computed anew.
+    The sample images are run on the CPU: of parts that another device computed, they alone are not to the byte what
+    one process gives.
     An interrupted merge goes on where it was. The parts are left as they are.
 
     Raises:
@@ -112,7 +116,7 @@ def merge(parts: Sequence[str | Path], path: str | Path, *, progress: Report = l
     first, about = abouts[0]
     with about.recipe.place():
         try:
-            plan = about.recipe.plan(device="cpu")  # only the check on preprocessing computes
+            plan = about.recipe.plan(device="cpu")  # only samples and the check on preprocessing compute
         except (TypeError, ValueError, LookupError, AttributeError) as error:  # arguments that nobody can have given
             raise _damaged(first, error) from error
         if plan.keys != about.keys:

@@ -7,7 +7,6 @@ job, whose numbers agree to rounding.
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import functools
 import hashlib
 import math
@@ -23,13 +22,13 @@ from torch import Tensor
 import convscope
 from convscope import shards
 from convscope import statistics as kinds
-from convscope.address import ROOT, parse
+from convscope.address import matching, parse
 from convscope.errors import AddressError, NetworkError, nearest
 from convscope.geometry import Grid
 from convscope.graph import Graph, LayerNode
 from convscope.images import ImageSet
 from convscope.network import Network
-from convscope.receptive_field import ReceptiveFields, receptive_fields
+from convscope.receptive_field import Kind, ReceptiveFields, receptive_fields
 from convscope.recorder import record
 from convscope.statistics import Scan, Statistic
 
@@ -70,6 +69,7 @@ class Plan:
         batch_size: int,
         threads: int,
         exact_quantiles: bool = False,
+        samples: int = 8,
     ) -> Plan:
         """Record the network's graph, and choose layers and images; the arguments are those of `scan`."""
         if at not in ("response", "output"):
@@ -77,12 +77,14 @@ class Plan:
         for name, number in (("batch_size", batch_size), ("limit", limit), ("threads", threads)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {number}; it must be at least 1")
+        if samples < 0:
+            raise ValueError(f"samples is {samples}; it must be at least 0")
         graph = record(network.module, channels_last(network.example()))
         chosen = _chosen(graph, layers)
         ids = _evenly(len(images), limit)
         truth, remark = _truth(network, images, graph)
         statistics = kinds.of(Scan(_occurring(truth, ids), exact_quantiles))
-        job = _job(network, images, chosen, statistics, at, ids, truth, batch_size, threads)
+        job = _job(network, images, chosen, statistics, at, ids, truth, batch_size, threads, samples)
         return cls(
             network,
             images,
@@ -124,9 +126,9 @@ class Plan:
         ids = self.shard(shard)
         return shards.key(self.job, ids[0], self.images.signature(ids[0], ids[-1] + 1))
 
-    def grid(self, layer: LayerNode) -> Grid:
-        """Where the cells of the layer's map lie on the image (the convolutional field)."""
-        return self.fields.grid(layer, at=self.at)
+    def grid(self, layer: LayerNode, kind: Kind = "convolutional") -> Grid:
+        """Where the cells of the layer's map lie on the image, by one of its two fields [METHODS 0.3]."""
+        return self.fields.grid(layer, kind, self.at)
 
     def slug(self, layer: LayerNode) -> str:
         """A name for files and links: readable, and unique even where addresses differ only in odd characters."""
@@ -154,17 +156,9 @@ def select(graph: Graph, wanted: Sequence[str] | None) -> tuple[LayerNode, ...]:
 
 
 def _matching(graph: Graph, pattern: str) -> set[str]:
-    """The addresses that `pattern` names, matches, or has inside as a module."""
+    """The addresses that `pattern` chooses, in which a module may have any of its names."""
     name, mark, call = pattern.partition("~")
-    module = graph.aliases.get(name, name)
-    address = module + mark + call
-    known = {str(layer.address): layer.address.name for layer in graph.layers()}
-    found = {text for text in known if text == address or fnmatch.fnmatchcase(text, address)}
-    if not mark:
-        found |= {text for text, inside in known.items() if module == ROOT or inside.startswith(module + ".")}
-    if found or mark:
-        return found
-    return {text for text, inside in known.items() if inside == module}  # a module that calls functions itself
+    return matching(graph.aliases.get(name, name) + mark + call, (layer.address for layer in graph.layers()))
 
 
 def channels_last(images: Tensor) -> Tensor:
@@ -221,6 +215,7 @@ def _job(
     truth: np.ndarray[Any, np.dtype[np.int64]],
     batch_size: int,
     threads: int,
+    samples: int,
 ) -> dict[str, Any]:
     labels = hashlib.sha256(truth.astype("<i8").tobytes()).hexdigest()
     return {
@@ -232,6 +227,7 @@ def _job(
         "statistics": {name: dataclasses.asdict(statistic) for name, statistic in statistics.items()},
         "batch_size": batch_size,
         "shard_size": batch_size * SHARD,
+        "samples": samples,
         "memory_format": "channels_last",
         "device": network.device.type,
         "threads": threads,

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,15 @@ from safetensors.torch import save
 
 from convscope import sanity, shards, sprites
 from convscope.atlas import Atlas
-from convscope.atlas.run import STATISTICS, sealed
+from convscope.atlas.run import STATISTICS, WRITTEN, sealed
 from convscope.errors import AtlasError, ImagesError
 from convscope.images import ImageSet, open_images
 from convscope.network import Network
-from convscope.scanner import manifest
+from convscope.scanner import manifest, samples
 from convscope.scanner.compute import merge, part
+from convscope.scanner.connections import write_connections
 from convscope.scanner.executors import Engine, engine
+from convscope.scanner.filters import write_filters
 from convscope.scanner.plan import At, Plan
 from convscope.scanner.progress import Report, counter
 from convscope.scanner.tally import Tally
@@ -43,6 +46,7 @@ def scan(
     limit: int | None = None,
     batch_size: int = 32,
     exact_quantiles: bool = False,
+    samples: int = 8,
     threads: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
@@ -58,6 +62,7 @@ def scan(
         limit: use so many images, evenly spaced over the set.
         batch_size: images in one forward pass.
         exact_quantiles: count all positions of every map for the distribution, and no sample of them; a third slower.
+        samples: of so many images the maps of every unit and the prediction are kept, as `Atlas.samples`.
         threads: of PyTorch in every process that computes; default those of this process, divided among the workers,
             or 1 with an `executor`. Another number rounds differently; the same one gives the same bytes with any
             number of workers.
@@ -80,6 +85,7 @@ def scan(
         "limit": limit,
         "batch_size": batch_size,
         "exact_quantiles": exact_quantiles,
+        "samples": samples,
         "threads": threads,
     }
     plan, compute = prepare(network, images, options, workers, executor)
@@ -176,20 +182,26 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
         reasons = "; ".join(f"{skip['name']}: {skip['reason']}" for skip in tally.skipped[:3])
         raise ImagesError(f"{plan.images.spec}: none of {len(tally.skipped)} images could be read ({reasons})")
     shards.write(folder / STATISTICS, save(state.tensors))
+    write_filters(plan, folder)
+    write_connections(plan, folder, state)
     ranks = int(plan.job["statistics"]["topk"]["maps"])
     lists = [part(state, str(layer.address), "topk") for layer in plan.layers]
     likes = [
         sprites.likes_of(plan.slug(layer), plan.grid(layer), topk, ranks)
         for layer, topk in zip(plan.layers, lists, strict=True)
     ]
-    keep = sprites.best_images([topk["ids"].numpy() for topk in lists], plan.network.preprocess.size)
-    total = len({int(image) for like in likes for image in like.ids.ravel()} - {NOBODY} | set(keep))
+    chosen = samples.choose(plan, tally)
+    best = sprites.best_images([topk["ids"].numpy() for topk in lists], plan.network.preprocess.size)
+    keep = {*best, *chosen}
+    total = len({int(image) for like in likes for image in like.ids.ravel()} - {NOBODY} | keep)
     advance = counter(progress, "pictures", total)
     pictures, strips = sprites.write_pictures(folder, plan.images, plan.network.preprocess, likes, keep, advance)
     run = manifest.describe(plan, state, pictures, strips)
+    run["samples"] = samples.write(plan, folder, state, chosen)
     run["results"]["warnings"] = _warnings(plan, tally)
     sprites.clear_tiles(folder)
     run["files"] = manifest.files(folder)
+    shards.write(folder / WRITTEN, json.dumps({"date": datetime.now(UTC).date().isoformat()}).encode())
     shards.write(folder / "run.json", sealed(run))
 
 

@@ -1,9 +1,9 @@
-"""What a scan counts beside the units: images read and skipped, predictions that are right, a digest of the inputs."""
+"""What a scan counts beside the units: images read and skipped, what was predicted, a digest of the inputs."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from convscope.network import logits
 
 _TOP = 5
+_NONE = -1  # what is predicted where a score is NaN
 
 
 @dataclass
@@ -24,6 +25,10 @@ class Tally:
         skipped: id, name and reason of every image that could not be read, in the order of the set.
         labelled: images whose class is known to the network; `top1` and `top5` of them are predicted rightly.
         digest: a hash of all inputs, chained batch by batch.
+        confusions: of the labelled images, how many of a true class had which prediction, by ``true,predicted``;
+            -1 is no prediction. Keys are text, as JSON has them, and only what occurs is counted.
+        near: by true class, how many images have it among the first five.
+        wrong: id of the first labelled image whose prediction is not right; None where there is none.
     """
 
     read: int = 0
@@ -32,26 +37,40 @@ class Tally:
     top1: int = 0
     top5: int = 0
     digest: str = ""
+    confusions: dict[str, int] = field(default_factory=dict)
+    near: dict[str, int] = field(default_factory=dict)
+    wrong: int | None = None
 
     def skip(self, images: Sequence[dict[str, Any]]) -> None:
         """Take in images that could not be read."""
-        self.skipped += images
+        self.skipped = [*self.skipped, *images]
 
-    def count(self, result: Any, digests: Sequence[bytes], true: Tensor) -> None:
+    def count(self, result: Any, digests: Sequence[bytes], true: Tensor, ids: Tensor) -> None:
         """Take in what the network gave for a batch.
 
         Args:
             digests: a hash of each input.
             true: (n,) class indices, -1 where they are not known.
+            ids: (n,) of the images, ascending.
         """
         self.read += len(digests)
         self.digest = hashlib.sha256(self.digest.encode() + b"".join(digests)).hexdigest()
         known = true >= 0
         if known.any():
-            before = rank(logits(result).cpu()[known], true[known])
-            self.labelled += int(known.sum())
-            self.top1 += int((before < 1).sum())
-            self.top5 += int((before < _TOP).sum())
+            self._judge(logits(result).cpu()[known], true[known], ids[known])
+
+    def _judge(self, scores: Tensor, true: Tensor, ids: Tensor) -> None:
+        """Take in the scores (n, classes) of images whose class is known."""
+        before = rank(scores, true)
+        self.labelled += len(true)
+        self.top1 += int((before < 1).sum())
+        self.top5 += int((before < _TOP).sum())
+        classes = true.tolist()
+        pairs = (f"{one},{other}" for one, other in zip(classes, predicted(scores).tolist(), strict=True))
+        near = (str(one) for one, place in zip(classes, before.tolist(), strict=True) if place < _TOP)
+        self.confusions, self.near = _sum(self.confusions, Counter(pairs)), _sum(self.near, Counter(near))
+        wrong = ids[before >= 1].tolist()
+        self.wrong = wrong[0] if wrong and self.wrong is None else self.wrong
 
     def merge(self, other: Tally) -> Tally:
         """The tally of these images and the ones after them."""
@@ -63,11 +82,14 @@ class Tally:
             self.top1 + other.top1,
             self.top5 + other.top5,
             digest,
+            _sum(self.confusions, other.confusions),
+            _sum(self.near, other.near),
+            other.wrong if self.wrong is None else self.wrong,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, read again by `from_json`."""
-        return dataclasses.asdict(self)
+        """Plain values, read again by `from_json`; they are not copied."""
+        return dict(vars(self))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Tally:
@@ -85,7 +107,37 @@ class Tally:
             "top5": share.get("top5"),
             "top1_right": self.top1,
             "top5_right": self.top5,
+            "classes": self._classes(),
+            "confusions": [[*pair, count] for pair, count in self._pairs().items()],
         }
+
+    def _pairs(self) -> dict[tuple[int, int], int]:
+        """How many images of a true class had which prediction, by both, in order."""
+        pairs = {tuple(map(int, both.split(","))): count for both, count in self.confusions.items()}
+        return {(true, given): count for (true, given), count in sorted(pairs.items())}
+
+    def _classes(self) -> list[dict[str, int]]:
+        """Of every class that occurs among the labels: its images, and how many of them are right."""
+        pairs, images = self._pairs(), Counter[int]()
+        for (true, _), count in pairs.items():
+            images[true] += count
+        return [
+            {"class": true, "images": count, "top1": pairs.get((true, true), 0), "top5": self.near.get(str(true), 0)}
+            for true, count in images.items()
+        ]
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """Both counts together."""
+    return dict(Counter(one) + Counter(other))
+
+
+def predicted(scores: Tensor) -> Tensor:
+    """The class (n,) with the best of the scores (n, classes), of equal ones the lowest; -1 where a score is NaN.
+
+    It is the true class exactly where `rank` is 0.
+    """
+    return scores.argmax(1).masked_fill(torch.isnan(scores).any(1), _NONE)
 
 
 def rank(scores: Tensor, true: Tensor) -> Tensor:

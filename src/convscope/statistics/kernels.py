@@ -27,13 +27,14 @@ _WORTH_A_THREAD = 1 << 16
 _ROWS = 64  # positions at most whose float32 sums are joined before they go into float64
 
 
-def _compiled(function: Function) -> Function:
+def compiled(function: Function) -> Function:
+    """The function as machine code, kept on disk where that is possible."""
     try:
-        compiled: Any = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-        _save_if_possible(compiled)
+        made: Any = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+        _save_if_possible(made)
     except RuntimeError:  # nowhere to keep the compiled code: it is made anew in every process
-        compiled = numba.njit(nogil=True, error_model="numpy")(function)
-    return cast(Function, compiled)
+        made = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast(Function, made)
 
 
 def _save_if_possible(compiled: Any) -> None:
@@ -101,7 +102,7 @@ def reduce(rows: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     return found
 
 
-@_compiled
+@compiled
 def _reduce(rows, maximum, position, minimum, total, squares, nonpositive):  # type: ignore[no-untyped-def]
     images, positions, channels = rows.shape
     step = max(1, min(_ROWS, _BLOCK // channels))
@@ -121,7 +122,7 @@ def _reduce(rows, maximum, position, minimum, total, squares, nonpositive):  # t
             total[i, c] += np.float64(shift[c]) * positions
 
 
-@_compiled
+@compiled
 def _roughly_the_mean(image, shift):  # type: ignore[no-untyped-def]
     """The mean of a few positions: with it taken off, the sum of squares does not cancel against that of the values."""
     count = min(8, image.shape[0])
@@ -132,7 +133,7 @@ def _roughly_the_mean(image, shift):  # type: ignore[no-untyped-def]
             shift[c] += row[c] / np.float32(count)
 
 
-@_compiled
+@compiled
 def _highest(block, first, maximum, position):  # type: ignore[no-untyped-def]
     whole = block.shape[0] // 4 * 4
     for p in range(0, whole, 4):  # four at a time: what is kept is read and written once for all
@@ -151,7 +152,7 @@ def _highest(block, first, maximum, position):  # type: ignore[no-untyped-def]
             maximum[c] = np.fmax(maximum[c], value)
 
 
-@_compiled
+@compiled
 def _lowest(block, minimum, nonpositive):  # type: ignore[no-untyped-def]
     for p in range(block.shape[0]):
         for c in range(block.shape[1]):
@@ -160,7 +161,7 @@ def _lowest(block, minimum, nonpositive):  # type: ignore[no-untyped-def]
             nonpositive[c] += np.int32(value <= np.float32(0))
 
 
-@_compiled
+@compiled
 def _sums(block, shift, offset, square):  # type: ignore[no-untyped-def]
     whole = block.shape[0] // 4 * 4
     for p in range(0, whole, 4):
@@ -176,7 +177,7 @@ def _sums(block, shift, offset, square):  # type: ignore[no-untyped-def]
             square[c] += value * value
 
 
-@_compiled
+@compiled
 def _flush(offset, square, total, squares):  # type: ignore[no-untyped-def]
     for c in range(offset.shape[0]):
         total[c] += offset[c]
@@ -224,7 +225,7 @@ def insert(
     return arrived
 
 
-@_compiled
+@compiled
 def _insert(values, ids, positions, slots, arrived, maxima, images, places, seen):  # type: ignore[no-untyped-def]
     units, k = values.shape
     for i in range(maxima.shape[0]):
@@ -282,7 +283,7 @@ def shrink(
     in_parts(len(batch), work, batch.size)
 
 
-@_compiled
+@compiled
 def _shrink(image, units, slots, block, maps):  # type: ignore[no-untyped-def]
     count, rows, columns = len(units), maps.shape[2], maps.shape[3]
     best = np.zeros((rows, columns, count), np.float32)
@@ -313,13 +314,13 @@ def _shrink(image, units, slots, block, maps):  # type: ignore[no-untyped-def]
                 maps[units[u], slots[u], y, x] = _share(best[y, x, u], highest)
 
 
-@_compiled
+@compiled
 def _rise(cell, line):  # type: ignore[no-untyped-def]
     for c in range(line.shape[0]):
         cell[c] = np.fmax(cell[c], line[c])
 
 
-@_compiled
+@compiled
 def _share(value, highest):  # type: ignore[no-untyped-def]
     if highest == 0:
         return np.uint8(0)
@@ -349,7 +350,7 @@ def count_bins(
     in_parts(rows.shape[2], work, index.size * rows.shape[2])
 
 
-@_compiled
+@compiled
 def _count_bins(numbers, index, shift, base, counts):  # type: ignore[no-untyped-def]
     middle = counts.shape[0] // 2
     for i in range(numbers.shape[0]):
