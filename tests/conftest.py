@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:  # importing torch takes seconds, and not every test needs it
+    from playwright.sync_api import Browser, Page
+
     from convscope.images import ImageSet
     from convscope.network import Network
 
@@ -47,6 +49,32 @@ def shared_data() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def full_atlas(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The atlas of the demo: the embedded LeNet-5 on all held-out digits."""
+    import convscope
+
+    network = convscope.load("digits:lenet5")
+    return convscope.scan(network, convscope.open_images("digits:test"), tmp_path_factory.mktemp("digits") / "atlas")
+
+
+@pytest.fixture(scope="session")
+def full_report(full_atlas: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of its report."""
+    import convscope
+
+    return convscope.write_report(full_atlas, tmp_path_factory.mktemp("digits") / "report").parent
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails the test on any script error, failed file or request that is not to the disk."""
+    from browsing import watched
+
+    with watched(browser) as opened:
+        yield opened
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """For scans of tiny networks: they are no faster with more, and much slower where the machine is busy."""
@@ -56,6 +84,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, for tests with the marker `browser`; `browsing.watched` opens pages in it."""
+    from browsing import chromium
+
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,19 @@ def test_scan_and_report(run, tmp_path):
     assert str(tmp_path / "second" / "index.html") in again.stdout
 
 
+def test_a_report_of_some_layers_and_units(run, tmp_path):
+    atlas, report = tmp_path / "atlas", tmp_path / "report"
+    run("scan", "digits:lenet5", "digits:test", "-o", atlas, "--limit", "20", "--layers", "c1,c3,f6")
+    result = json.loads(run("report", atlas, "-o", report, "--layers", "c*", "--units", "top:2", "--json").stdout)
+    assert (result["layers"], result["report"]) == (2, str(report / "index.html"))
+    files = [path for path in report.rglob("*") if path.is_file()]
+    assert (result["files"], result["bytes"]) == (len(files), sum(path.stat().st_size for path in files))
+    assert "has no layer 'x'" in run("report", atlas, "-o", tmp_path / "other", "--layers", "x", code=1).stderr
+    for words in (["--units", "5"], ["--units", "top:0"], ["--units", "top:x"], ["--layers", ","]):
+        assert "Error" in run("report", atlas, "-o", tmp_path / "other", *words, code=2).stderr
+    assert not (tmp_path / "other").exists()
+
+
 def test_people_are_told_what_was_skipped(run, tmp_path, image_folder):
     (image_folder / "broken.png").write_bytes(b"no picture")
     done = run("scan", "lenet5", image_folder, "-o", tmp_path / "atlas")

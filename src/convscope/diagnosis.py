@@ -55,3 +55,11 @@ def sparsity(nonlinearity: str | None, summary: Mapping[str, Sequence[float]]) -
     """Mean over the units of the share of positions at which they are silent; None where the layer is not rectified."""
     shares = [value for value in summary["nonpositive"] if not np.isnan(value)]
     return float(np.mean(shares)) if shares and rectified(nonlinearity, summary) else None
+
+
+def outstanding(summary: Mapping[str, Sequence[float]]) -> list[int]:
+    """The units by how far their maximum stands out, (maximum − mean) / standard deviation, the farthest first."""
+    maximum, mean, std = (np.array(summary[name], float) for name in ("maximum", "mean", "std"))
+    with np.errstate(invalid="ignore"):
+        heights = np.where(std > 0, (maximum - mean) / np.where(std > 0, std, 1), -np.inf)
+    return [int(unit) for unit in np.argsort(-np.nan_to_num(heights, nan=-np.inf), kind="stable")]

@@ -15,11 +15,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Bars:
-    """A histogram: heights (n,) over bins with n + 1 edges.
+    """A histogram: heights (n,) over bins of equal width with n + 1 edges.
 
     Args:
         x, y: what the axes mean, with units.
         note: what the reader must know, such as how it was sampled.
+        log: whether heights are shown by their logarithm.
     """
 
     title: str
@@ -28,6 +29,20 @@ class Bars:
     x: str
     y: str
     note: str = ""
+    log: bool = True
 
 
-Panel = Table | Bars
+@dataclass(frozen=True)
+class Scatter:
+    """Points (n,), each with a name."""
+
+    title: str
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    names: tuple[str, ...]
+    x: str
+    y: str
+    note: str = ""
+
+
+Panel = Table | Bars | Scatter

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,12 +77,16 @@ def open_browser(page: Path) -> None:
     webbrowser.open(page.resolve().as_uri())
 
 
-def report_pages(atlas: Atlas, folder: Path, show: bool) -> Path:
+def report_pages(
+    atlas: Atlas, folder: Path, show: bool, layers: Sequence[str] | None = None, units: int | None = None
+) -> Path:
     """Write the report of an atlas, and open its first page if that is wanted."""
     import convscope
 
     with progress_bar("layers") as bar:
-        page = convscope.write_report(atlas, folder, lambda done, total: bar("report", done, total))
+        page = convscope.write_report(
+            atlas, folder, lambda done, total: bar("report", done, total), layers=layers, units=units
+        )
     if show:
         open_browser(page)
     return page

@@ -9,18 +9,39 @@ import click
 from convscope.cli.common import json_option, print_json, report_pages
 
 
+def _top(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """The number of such as top:500."""
+    if value is None:
+        return None
+    word, _, number = value.partition(":")
+    if word != "top" or not number.isdecimal() or int(number) < 1:
+        raise click.BadParameter(f"{value!r}; expected such as top:500: the 500 most outstanding units of every layer")
+    return int(number)
+
+
 @click.command()
 @click.argument("atlas", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the pages.")
+@click.option(
+    "--layers", "chosen", multiple=True, help="Layers, modules or patterns, separated by commas; default all."
+)
+@click.option(
+    "--units", metavar="top:N", callback=_top, help="Of every layer only the N units whose best image stands out most."
+)
 @click.option("--open", "show", is_flag=True, help="Open the report in a browser, if there is one.")
 @json_option
-def report(atlas: Path, output: Path, show: bool, as_json: bool) -> None:
+def report(atlas: Path, output: Path, chosen: tuple[str, ...], units: int | None, show: bool, as_json: bool) -> None:
     """Write the pages of an ATLAS: the network, every layer, every unit. They open from disk, without a server."""
     import convscope
 
     opened = convscope.Atlas.open(atlas)
-    page = report_pages(opened, output, show)
+    layers = [name for each in chosen for name in each.split(",") if name]
+    if chosen and not layers:
+        raise click.UsageError("--layers names no layer")
+    page = report_pages(opened, output, show, layers or None, units)
     if as_json:
-        print_json({"atlas": str(atlas), "report": str(page), "layers": len(opened.layers)})
+        files = [path for path in output.rglob("*") if path.is_file()]
+        result = {"atlas": str(atlas), "report": str(page), "layers": len(list((output / "layers").iterdir()))}
+        print_json(result | {"files": len(files), "bytes": sum(path.stat().st_size for path in files)})
     else:
         click.echo(f"report: {page}")

@@ -1,0 +1,46 @@
+"""The first page: the network drawn to scale, its figures, and every layer with some of its units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from convscope.render import facts as common
+from convscope.render.drawing import draw
+from convscope.render.text import field_of_view
+from convscope.report.contents import Contents
+from convscope.report.pages import attention
+from convscope.report.pages.layer import facts
+from convscope.report.selection import Shown
+
+_TILES = 12  # units of a layer
+
+
+def context(contents: Contents) -> dict[str, Any]:
+    """What the template says."""
+    layers = [facts(each) | {"tiles": tiles(contents, each)} for each in contents.shown]
+    return {
+        "title": contents.atlas.run["network"]["name"],
+        "drawings": {"wide": drawing(contents, 1240), "narrow": drawing(contents, 358)},
+        "layers": layers,
+        "units": sum(each.layer.units for each in contents.shown),
+        "dead": common.dead(layers),
+        "attention": attention.counts(contents),
+        "widest": max((each["flops"] for each in layers), default=1),
+        "samples": contents.atlas.samples,
+    }
+
+
+def drawing(contents: Contents, width: int) -> Markup:
+    """The executed graph, in which the blocks of shown layers are links, for a place of this width, px."""
+    atlas = contents.atlas
+    links = [contents.href("", str(layer.address)) for layer in atlas.layers]
+    fields = [field_of_view(layer.grid, layer.shape)["size"] for layer in atlas.layers]
+    sizes = [field if field == "whole image" else f"{field} px" for field in fields]
+    return Markup(draw(atlas.graph, links, sizes, width))
+
+
+def tiles(contents: Contents, shown: Shown) -> list[int]:
+    """The units of a layer whose best image stands out most, ascending."""
+    return [unit for unit in common.outstanding(shown.layer, _TILES) if unit in contents.strips[shown.slug]]

@@ -1,0 +1,146 @@
+"""The data of unit pages: lists of the best images, maps, statistics, classes and connections of each unit."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from convscope.atlas import AtlasUnit
+from convscope.geometry import Grid
+from convscope.render.facts import lattice
+from convscope.render.html import panel_json
+from convscope.render.text import figure, percent
+from convscope.report.contents import Contents
+from convscope.report.faults import faults
+from convscope.report.pages.layer import facts, rounded
+from convscope.report.selection import Shown
+from convscope.statistics.topk import NOBODY, TopK
+
+CHUNK = 128  # units in one script of data
+_FAVOURITE, _LEAST = 5, 3  # classes
+
+
+def geometry(shown: Shown) -> dict[str, Any]:
+    """What all units of a layer share: how maps and boxes lie on the image, and the two fields of the middle cell."""
+    layer = shown.layer
+    maps = layer.state("topk")["maps"]
+    topk = layer.atlas.statistics["topk"]
+    assert isinstance(topk, TopK)
+    block = topk.block(layer.shape[1:])
+    origin, pitch = zip(*(lattice(spans) for spans in (layer.grid.rows, layer.grid.columns)), strict=True)
+    middle = tuple(cells // 2 for cells in layer.grid.cells)
+    # Where every cell sees the same, as after circular padding, a map has no place on the image.
+    cells = list(maps.shape[2:]) if min(pitch) > 0 else [0, 0]
+    return {
+        "ranks": maps.shape[1],
+        "map": {
+            "cells": cells,
+            "origin": origin,
+            "pitch": [step * block for step in pitch],
+        },
+        "crops": [_crops(layer.grid, axis) for axis in (0, 1)],
+        "columns": layer.grid.cells[1],
+        "fields": {
+            "field": layer.grid.box(*middle).as_tuple(),
+            "exact": None if facts(shown)["exact"] is None else layer.exact.box(*middle).as_tuple(),
+        },
+        "unit_chunk": CHUNK,
+        "images": layer.atlas.run["results"]["images"],
+    }
+
+
+def chunks(contents: Contents, shown: Shown) -> Iterator[tuple[str, list[str]]]:
+    """The data of the shown units, cut into scripts: all but their maps packed together, and the maps of each unit."""
+    for start in range(0, len(shown.units), CHUNK):
+        units = [shown.layer[index] for index in shown.units[start : start + CHUNK]]
+        text = json.dumps([_unit(contents, unit) for unit in units], separators=(",", ":"))
+        yield _packed(text.encode()), [_maps(unit) for unit in units]
+
+
+def _packed(data: bytes) -> str:
+    """Deflated, as text; `DecompressionStream` and `atob` of a browser undo it."""
+    return base64.b64encode(zlib.compress(data)).decode() if data else ""
+
+
+def _maps(unit: AtlasUnit) -> str:
+    """The response to the first few best images, a byte a cell."""
+    state = unit.layer.state("topk")
+    there = int((state["ids"][unit.index] != NOBODY).sum())
+    return _packed(np.ascontiguousarray(state["maps"][unit.index, :there]).tobytes())
+
+
+def _unit(contents: Contents, unit: AtlasUnit) -> dict[str, Any]:
+    state = unit.layer.state("topk")
+    there = int((state["ids"][unit.index] != NOBODY).sum())
+    positions = state["positions"][unit.index, :there].tolist()
+    values = state["values"][unit.index, :there].tolist()
+    known = values and 0 < values[0] < math.inf
+    shares = [round(value / values[0], 3) if known and math.isfinite(value) else None for value in values]
+    ids = state["ids"][unit.index, :there].tolist()
+    return {
+        "top": [list(each) for each in zip(ids, map(figure, values), positions, shares, strict=True)],
+        "facts": _facts(unit),
+        "flags": [name for name, units in faults(unit.layer).items() if units[unit.index]],
+        "panels": [panel_json(panel) for panel in _panels(unit)],
+        "classes": _classes(contents, unit),
+        "inputs": _connections(contents, unit.inputs),
+        "outputs": _connections(contents, unit.outputs),
+    }
+
+
+def _facts(unit: AtlasUnit) -> list[str]:
+    """What the head of the page says, in its order: maximum, mean, zeros, images with a response, class selectivity."""
+    summary = unit.summary
+    texts = [figure(summary["maximum"]), figure(summary["mean"]), percent(summary["nonpositive"]),
+             figure(int(summary["active_images"]))]  # fmt: skip
+    return texts if math.isnan(summary["selectivity"]) else [*texts, figure(summary["selectivity"])]
+
+
+def _panels(unit: AtlasUnit) -> list[Any]:
+    """Those of every statistic but the classes, which the page shows in its own way, with links."""
+    atlas = unit.layer.atlas
+    return [
+        panel
+        for name, statistic in atlas.statistics.items()
+        if name != "class_means"
+        for panel in statistic.panels(unit.layer.state(name), unit.index, None)
+    ]
+
+
+def _classes(contents: Contents, unit: AtlasUnit) -> dict[str, Any] | None:
+    """The classes that the unit likes most and least, with its mean response to each."""
+    means = unit.layer.class_means[unit.index]
+    order = [int(i) for i in np.argsort(-means, kind="stable")[: np.count_nonzero(~np.isnan(means))]]
+    if not order:
+        return None
+    classes = unit.layer.atlas.classes
+    best = order[:_FAVOURITE]
+    least = [i for i in order[-_LEAST:] if i not in best]
+    return {
+        name: [
+            [classes[i], contents.called(classes[i]), mean]
+            for i, mean in zip(chosen, rounded(means[chosen]), strict=True)
+        ]
+        for name, chosen in (("best", best), ("least", least))
+    }
+
+
+def _connections(contents: Contents, found: tuple[Any, ...]) -> list[list[Any]]:
+    """Layer (its number among the shown ones, or its address), unit, signed weight and strength of each."""
+    return [
+        [contents.numbers.get(each.layer, each.layer), each.unit, *rounded(np.array([each.weight, each.strength]))]
+        for each in found
+    ]
+
+
+def _crops(grid: Grid, axis: int) -> list[list[int]]:
+    """From where to where a patch is cut along one axis, for every row (axis 0) or column (axis 1) of the map."""
+    cells = grid.cells[axis]
+    boxes = [grid.crop(*((i, 0) if axis == 0 else (0, i))).as_tuple() for i in range(cells)]
+    return [[box[axis], box[axis + 2]] for box in boxes]
