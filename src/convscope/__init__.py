@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,3 +68,20 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*globals(), *_HOMES]
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext convscope``: networks, atlases, layers and units show themselves, as after an import in IPython."""
+    importlib.import_module("convscope.render.notebook").register(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """``%unload_ext convscope``: they are plain text again."""
+    importlib.import_module("convscope.render.notebook").unregister(ipython)
+
+
+# Whoever is not inside IPython has not imported it, and does not do so here.
+_shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+if _shell is not None:
+    load_ipython_extension(_shell)
+del _shell

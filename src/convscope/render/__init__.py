@@ -1,1 +1,1 @@
-"""How panels look: as HTML and JSON for pages (``html``), and as text for the terminal (``text``)."""
+"""How results look: as HTML and JSON for pages (``html``), as text (``text``), and in notebooks (``notebook``)."""

@@ -1,0 +1,219 @@
+"""The views of notebooks: a network, an atlas, a layer or a unit as one piece of HTML.
+
+Each carries its own style and pictures, holds no script and no address of another place, and takes the colours of the
+page around it, so that it is light in a light notebook and dark in a dark one.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import PurePosixPath
+from typing import Any
+
+import jinja2
+
+import convscope
+from convscope.atlas import Atlas, AtlasLayer, AtlasUnit, TopImage
+from convscope.diagnosis import MEANING
+from convscope.errors import NetworkError
+from convscope.graph import LayerNode
+from convscope.network import Network
+from convscope.panel import Bars, Panel, Scatter
+from convscope.preprocess import Preprocess
+from convscope.receptive_field import ReceptiveFields, receptive_fields
+from convscope.recorder import record
+from convscope.render import charts, inline, text
+from convscope.render.facts import attention, dead, layer_facts, outstanding, unit_flags
+
+_PATCHES = 12  # units of a layer in the view of an atlas
+_UNITS = 64  # of a layer, in its own view
+_ROWS = 200  # layers in the view of a network or an atlas
+_BUDGET = 200_000  # characters of pictures in the view of an atlas or a layer
+_UNIT_BUDGET = 45_000  # the same for the patches of a unit, and again for its images
+
+
+def network(network: Network) -> str:
+    """A network: where it is from, what it takes and gives, and its layers; one forward pass records these."""
+    failure, layers = None, []
+    try:
+        graph = record(network.module, network.example())
+    except NetworkError as error:
+        failure = str(error)
+    else:
+        fields = receptive_fields(graph)
+        layers = [_layer_node(layer, fields) for layer in graph.layers()]
+    return _page(
+        "network.html",
+        network=network,
+        origin=_origin(network),
+        prepared=_prepared(network.preprocess),
+        parameters=sum(tensor.numel() for tensor in network.module.parameters()),
+        flops=sum(layer["flops"] for layer in layers),
+        widest=max((layer["flops"] for layer in layers), default=0) or 1,
+        failure=failure,
+        count=len(layers),
+        layers=layers[:_ROWS],
+    )
+
+
+def _layer_node(layer: LayerNode, fields: ReceptiveFields) -> dict[str, Any]:
+    return {
+        "address": str(layer.address),
+        "kind": layer.kind,
+        "shape": " × ".join(map(str, layer.shape)),
+        "parameters": layer.parameters,
+        "flops": layer.flops,
+        "field": text.field_of_view(fields.grid(layer), layer.shape),
+        "bound": fields.bounds.get(layer.response),
+        "nonlinearity": layer.nonlinearity,
+    }
+
+
+def _origin(network: Network) -> str | None:
+    """What to give `load` for the same network; None for a wrapped module."""
+    if network.spec is None:
+        return None
+    given = [repr(network.spec["spec"])]
+    given += [f"{name}={network.spec[name]!r}" for name in ("arch", "preprocess") if network.spec.get(name) is not None]
+    return f"convscope.load({', '.join(given)})"
+
+
+def _prepared(preprocess: Preprocess) -> list[tuple[str, str]]:
+    """How a picture becomes an input, in the order in which it happens."""
+    sizes = (preprocess.resize, preprocess.crop, preprocess.size)
+    resize, crop, size = (_pixels(each) for each in sizes)
+    if preprocess.resize is None and preprocess.crop is None:
+        steps = [f"warped to {size}"]
+    else:
+        shorter = "shorter side to " if isinstance(preprocess.resize, int) else "resized to "
+        steps = [shorter + resize] if resize else []
+        steps.append(f"{crop or size} cut from the centre")
+        if crop and crop != size:
+            steps.append(f"resized to {size}")
+    channels = preprocess.channels
+    low, high = preprocess.range
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocess.mean, preprocess.std))
+    return [
+        (
+            "input",
+            f"{' × '.join(map(str, preprocess.shape))}" + (f" ({channels})" if isinstance(channels, str) else ""),
+        ),
+        ("prepared", f"{', '.join(steps)} ({preprocess.interpolation})"),
+        ("values", f"{low:g} to {high:g}, minus mean {mean}, divided by {std}"),
+    ]
+
+
+def _pixels(size: int | tuple[int, int] | None) -> str:
+    if size is None:
+        return ""
+    return f"{size} px" if isinstance(size, int) else f"{size[0]} × {size[1]} px"
+
+
+def atlas(atlas: Atlas) -> str:
+    """An atlas: what was scanned, what needs attention, and what some units of every layer like best."""
+    shown = [(layer, _drawn(layer)) for layer in atlas.layers[:_ROWS]]
+    rows = inline.strips([[layer[unit].tile(0) for unit in units] for layer, units in shown], _BUDGET, 64)
+    facts = [layer_facts(layer) for layer in atlas.layers]
+    return _page(
+        "atlas.html",
+        atlas=atlas,
+        run=atlas.run,
+        layers=[
+            about | {"strip": strip, "shown": units}
+            for about, strip, (_, units) in zip(facts, rows, shown, strict=False)
+        ],
+        count=len(facts),
+        units=sum(layer.units for layer in atlas.layers),
+        dead=dead(facts),
+        attention=attention(facts),
+    )
+
+
+def _drawn(layer: AtlasLayer) -> list[int]:
+    """The units of a layer that an atlas shows; one that gave only NaN has nothing to show."""
+    return [unit for unit in outstanding(layer, _PATCHES) if layer[unit].best(1)]
+
+
+def layer(layer: AtlasLayer) -> str:
+    """A layer: its statistics, and the strips of the units that stand out most."""
+    chosen = outstanding(layer, _UNITS)
+    kept = layer.state("topk")["maps"].shape[1]
+    tiles = [[layer[unit].tile(rank) for rank in range(len(layer[unit].best(kept)))] for unit in chosen]
+    summary = layer.summary
+    cards = [
+        {
+            "index": unit,
+            "flags": unit_flags(layer, unit),
+            "maximum": summary["maximum"][unit],
+            "active": 1 - summary["nonpositive"][unit],
+            "strip": strip,
+        }
+        for unit, strip in zip(chosen, inline.strips(tiles, _BUDGET, 48), strict=True)
+    ]
+    labelled = layer.atlas.run["results"]["labelled"]
+    return _page(
+        "layer.html", layer=layer_facts(layer), run=layer.atlas.run, labelled=labelled, cards=cards, ranks=kept
+    )
+
+
+def unit(unit: AtlasUnit) -> str:
+    """A unit: its best patches, where they lie, how its responses are distributed, and the classes it likes."""
+    layer = unit.layer
+    best = unit.best(layer.state("topk")["maps"].shape[1])
+    tops = [top for top in best if top.id in layer.atlas.pictures]
+    patches = inline.strips([[unit.patch(top.rank)] for top in tops], _UNIT_BUDGET)
+    images = inline.strips([[layer.atlas.picture(top.id)] for top in tops], _UNIT_BUDGET)
+    return _page(
+        "unit.html",
+        unit=unit,
+        layer=layer_facts(layer),
+        run=layer.atlas.run,
+        flags=unit_flags(layer, unit.index),
+        size=layer.atlas.run["pictures"]["size"],
+        tops=[
+            {"top": top, "short": _short(top.name), "patch": patch, "image": image, "frame": _frame(layer, top),
+             "veil": inline.veil(layer, unit.map(top.rank))}
+            for top, patch, image in zip(tops, patches, images, strict=True)
+        ],
+        panels=[_panel(panel) for panel in unit.panels()],
+    )  # fmt: skip
+
+
+def _frame(layer: AtlasLayer, top: TopImage) -> dict[str, int]:
+    """The part of a field that lies on the image, so that every side of it can be drawn."""
+    box = top.box.clip(*layer.grid.image)
+    return {"x": box.x0, "y": box.y0, "width": box.width, "height": box.height}
+
+
+def _short(name: str) -> str:
+    """The end of a file's name, which tells it from others, as long as a caption."""
+    stem = PurePosixPath(name).stem
+    return stem if len(stem) <= 15 else f"…{stem[-14:]}"
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    if isinstance(panel, Bars):
+        return {"kind": "bars"} | charts.bars(panel)
+    if isinstance(panel, Scatter):  # points have no room here, their numbers do
+        points = zip(panel.names, panel.xs, panel.ys, strict=True)
+        rows = tuple((name, f"{text.figure(x)}, {text.figure(y)}") for name, x, y in points)
+        return {"kind": "table", "title": f"{panel.title} ({panel.x}, {panel.y})", "rows": rows}
+    return {"kind": "table", "title": panel.title, "rows": panel.rows}
+
+
+def _page(template: str, **context: Any) -> str:
+    return _environment().get_template(template).render(**context)
+
+
+def _environment() -> jinja2.Environment:
+    pages = jinja2.Environment(
+        loader=jinja2.PackageLoader("convscope.render"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    style = importlib.resources.files("convscope.render") / "templates" / "notebook.css"
+    pages.filters.update(figure=text.figure, percent=text.percent, scaled=text.scaled)
+    pages.globals.update(style=style.read_text(encoding="utf-8"), meaning=MEANING, convscope=convscope.__version__)
+    return pages
