@@ -13,10 +13,13 @@ from typing import Any
 import click
 
 import convscope
+from convscope.cli.activations import activations
+from convscope.cli.filters import filters
 from convscope.cli.layers import layers
 from convscope.cli.merge import merge
 from convscope.cli.report import report
 from convscope.cli.scan import scan
+from convscope.cli.unit import unit
 from convscope.errors import ConvscopeError
 
 
@@ -67,3 +70,6 @@ main.add_command(layers)
 main.add_command(scan)
 main.add_command(merge)
 main.add_command(report)
+main.add_command(filters)
+main.add_command(activations)
+main.add_command(unit)
