@@ -26,9 +26,10 @@ format: .stamps/dev  ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-benchmark: .stamps/dev  ## speed and size, as ratios to the bare forward pass of the same run
+benchmark: .stamps/dev  ## speed as ratios to the bare forward pass of the same run; size and first view of reports
 	$(BIN)/python -m benchmarks.spine
 	$(BIN)/python -m benchmarks.scan
+	$(BIN)/python -m benchmarks.report
 
 clean:  ## remove what the other targets made
 	rm -rf .venv .stamps demo
