@@ -59,6 +59,7 @@ def everything(atlas: Atlas) -> str:
         digest.update(repr(values).encode())
 
     say(atlas.run["network"], atlas.run["images"], atlas.run["results"], atlas.run["job"], atlas.classes)
+    say(atlas.graph)
     say(sorted(atlas.images.items()), sorted(atlas.pictures.items()))
     for image in atlas.pictures:
         say(image, np.asarray(atlas.picture(image)).tobytes())
@@ -68,7 +69,14 @@ def everything(atlas: Atlas) -> str:
         say({name: flags.tolist() for name, flags in layer.flags.items()})
         for name in atlas.statistics:
             say(sorted((part, array.tolist()) for part, array in layer.state(name).items()))
+        if layer.filters is not None:
+            say(layer.filters.slices.tolist(), layer.filters.channels.tolist(), layer.filters.first)
+            say(sorted((name, column.tolist()) for name, column in layer.filters.noise.items()))
         for unit in layer:
-            say(unit.summary, unit.top, unit.quantile(0.5), unit.panels())
-            say(unit.map(0).tolist(), unit.patch(0).tobytes())
+            say(unit.summary, unit.top, unit.quantile(0.5), unit.panels(), unit.inputs, unit.outputs)
+            say(unit.map(0).tolist(), unit.patch(0).tobytes(), unit.tile(0).tobytes())
+    for sample in atlas.samples:
+        say(sample.id, sample.prediction, sample.picture().tobytes(), sample.unusual_everywhere())
+        for layer in atlas.layers:
+            say(sample.maps(layer.address).tolist(), sample.scale(layer.address), sample.maxima(layer.address).tolist())
     return digest.hexdigest()

@@ -163,7 +163,7 @@ class Atlas:
         """The day on which the scan ended, as in 2026-11-26 (UTC); None where that is not known."""
         try:
             return date.fromisoformat(json.loads((self.path / WRITTEN).read_text())["date"]).isoformat()
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
     @property
