@@ -39,6 +39,10 @@ class AtlasError(ConvscopeError):
     """A folder that is not an atlas, is damaged, or belongs to another job."""
 
 
+class TrainingError(ConvscopeError):
+    """A recipe that is written wrongly, a training that went astray, or a folder that belongs to another one."""
+
+
 PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}  # faults of the machine now, and not of a file
 
 

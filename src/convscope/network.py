@@ -201,20 +201,35 @@ def _external(entry: External, preprocess: Source | None, given: dict[str, Any])
     return _network(_from_external(entry, card), card, str(entry), given)
 
 
-def _network(module: nn.Module, card: Card, name: str, spec: Mapping[str, Any], *remarks: str) -> Network:
+def _network(module: nn.Module, card: Card, name: str, spec: Mapping[str, Any] | None, *remarks: str) -> Network:
     return Network(module.eval(), card.preprocess, name, card.classes, card.output, card.synonyms, spec, remarks)
 
 
-def _architecture(arch: str, card: Card) -> nn.Module:
+def untrained(arch: str, preprocess: Source, seed: int = 0) -> Network:
+    """An architecture with random weights, as `load` makes it before it reads a checkpoint, for training it.
+
+    Args:
+        arch: as in `load`.
+        preprocess: as in `load`; with the names of the classes, which say how many outputs there are.
+        seed: of the random weights.
+
+    Raises:
+        NetworkError: there is no such architecture, or it cannot be built.
+    """
+    card = Card.read(preprocess)
+    return _network(_architecture(arch, card, seed), card, arch, None, _RANDOM)
+
+
+def _architecture(arch: str, card: Card, seed: int = 0) -> nn.Module:
     """The module that a checkpoint's weights belong to."""
     if external.is_external(arch):
         if "@" in arch:
             raise NetworkError(f"{arch}: the weights come from the checkpoint; give arch={arch.partition('@')[0]!r}")
-        return _from_external(external.find(arch), card)
+        return _from_external(external.find(arch), card, seed)
     if arch in zoo.ARCHITECTURES:
-        return _from_zoo(arch, card)
+        return _from_zoo(arch, card, seed)
     _check_known(arch, "architecture", zoo.ARCHITECTURES)
-    return _from_factory(arch, zoo.ARCHITECTURES)
+    return _from_factory(arch, zoo.ARCHITECTURES, seed)
 
 
 def _check_known(arch: str, kind: str, known: Iterable[str]) -> None:
@@ -225,27 +240,27 @@ def _check_known(arch: str, kind: str, known: Iterable[str]) -> None:
         )
 
 
-def _from_zoo(arch: str, card: Card) -> nn.Module:
+def _from_zoo(arch: str, card: Card, seed: int = 0) -> nn.Module:
     """An architecture of the zoo, with as many channels and classes as the card says."""
     classes = {} if card.classes is None else {"classes": len(card.classes)}
-    with _seeded():
+    with _seeded(seed):
         return zoo.ARCHITECTURES[arch].factory(channels=card.preprocess.planes, **classes)
 
 
-def _from_external(entry: External, card: Card) -> nn.Module:
-    with _seeded():
+def _from_external(entry: External, card: Card, seed: int = 0) -> nn.Module:
+    with _seeded(seed):
         return _plain(entry.build(card))
 
 
 @contextlib.contextmanager
-def _seeded() -> Iterator[None]:
+def _seeded(seed: int) -> Iterator[None]:
     """Random weights are the same every time, and the user's random numbers stay theirs."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators as well
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators as well
         yield
 
 
-def _from_factory(arch: str, known: Iterable[str]) -> nn.Module:
+def _from_factory(arch: str, known: Iterable[str], seed: int = 0) -> nn.Module:
     module_name, _, function = arch.partition(":")
     try:
         factory: Callable[[], Any] = getattr(importlib.import_module(module_name), function)
@@ -253,7 +268,7 @@ def _from_factory(arch: str, known: Iterable[str]) -> nn.Module:
         what = f"({type(error).__name__}: {error}){nearest(arch, known)}"
         raise NetworkError(f"{arch!r}: cannot import {function!r} from {module_name!r} {what}") from error
     try:
-        with _seeded():
+        with _seeded(seed):
             module = factory()
     except (Exception, SystemExit) as error:
         raise NetworkError(f"{arch}() raised {type(error).__name__}: {error}") from error

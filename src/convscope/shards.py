@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from convscope.errors import AtlasError
+from convscope.errors import AtlasError, ConvscopeError
 
 _TOGETHER = 8  # shards
 
@@ -92,10 +92,10 @@ class ShardStore:
         Raises:
             AtlasError: it belongs to another job, another process is at work in it, or the system refuses to write.
         """
-        with _explained(self.folder):
+        with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / "lock").open("w") as lock:
-                _lock(lock.fileno(), self.folder)
+                claim(lock.fileno(), self.folder)
                 self._check_job()
                 self._resume()
                 yield self
@@ -207,15 +207,15 @@ def write(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """What the system refuses becomes an error with its remedy."""
+def explained(folder: Path, kind: type[ConvscopeError] = AtlasError) -> Iterator[None]:
+    """What the system refuses becomes an error of this kind, with its remedy."""
     try:
         yield
     except (ConnectionError, TimeoutError):  # of a pipe or a network, not of files
         raise
     except OSError as error:
         what = f"{error.filename or folder}: {error.strerror or error}; {_REMEDIES.get(error.errno or 0, 'see to it')}"
-        raise AtlasError(f"{what}. What is done is kept, and the same command goes on from there") from error
+        raise kind(f"{what}. What is done is kept, and the same command goes on from there") from error
 
 
 _ROOM = "make room"
@@ -232,7 +232,12 @@ _REMEDIES = {
 }
 
 
-def _lock(descriptor: int, folder: Path) -> None:
+def claim(descriptor: int, folder: Path, what: str = "scan", kind: type[ConvscopeError] = AtlasError) -> None:
+    """Lock an open file for this process alone, as long as it is open.
+
+    Raises:
+        ConvscopeError: of this kind; another process has it.
+    """
     try:
         import fcntl
     except ImportError:  # not on Windows; there two scans into one place are not noticed
@@ -240,7 +245,7 @@ def _lock(descriptor: int, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise AtlasError(f"{folder}: another scan is at work in it; wait for its end, or give another place") from error
+        raise kind(f"{folder}: another {what} is at work in it; wait for its end, or give another place") from error
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:

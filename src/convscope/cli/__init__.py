@@ -19,6 +19,7 @@ from convscope.cli.layers import layers
 from convscope.cli.merge import merge
 from convscope.cli.report import report
 from convscope.cli.scan import scan
+from convscope.cli.train import train
 from convscope.cli.unit import unit
 from convscope.errors import ConvscopeError
 
@@ -44,7 +45,7 @@ class _Commands(click.Group):
             _fail(f"out of memory; give a smaller --batch-size ({str(error).splitlines()[0]})")
 
 
-_GOES_ON = dict.fromkeys(("scan", "merge"), "; what is done is kept, and the same command goes on from there")
+_GOES_ON = dict.fromkeys(("scan", "merge", "train"), "; what is done is kept, and the same command goes on from there")
 
 
 def _fail(message: str) -> None:
@@ -73,3 +74,4 @@ main.add_command(report)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)
+main.add_command(train)

@@ -50,19 +50,34 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 def load_network(model: str, arch: str | None, preprocess: Path | None, device: str | None) -> Network:
     """The network of the common options, on its device."""
+    import convscope
+
+    find_factories()
+    return convscope.load(model, arch=arch, preprocess=preprocess, device=usable_device(device))
+
+
+def find_factories() -> None:
+    """Look for package.module:factory in the current directory as well, as `python -m` does."""
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 — a string is what belongs there
+
+
+def usable_device(device: str | None) -> str:
+    """The device of the common options, once it has been tried.
+
+    Raises:
+        NetworkError: nothing can be computed on it here.
+    """
     import torch
 
-    import convscope
     from convscope.errors import NetworkError
 
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 — where package.module:factory is looked for, as `python -m` does
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise NetworkError(f"--device {chosen}: not usable here ({reason}); --device cpu always is") from error
-    return convscope.load(model, arch=arch, preprocess=preprocess, device=chosen)
+    return chosen
 
 
 def print_json(result: dict[str, Any]) -> None:
