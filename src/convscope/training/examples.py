@@ -52,14 +52,13 @@ class Examples:
                 f"{images.spec}: {len(missing)} of {len(images)} images have no label, such as {missing[0]}; give them "
                 "class subfolders, or a labels.csv with columns file and label"
             )
-        indices, remark = images.class_indices(network, outputs)
+        indices, _ = images.class_indices(network, outputs)
         unknown = [label for label, index in zip(images.labels, indices, strict=True) if index < 0]
         if unknown:
             hint = nearest(str(unknown[0]), network.classes or ())
             raise TrainingError(
                 f"{images.spec}: {len(unknown)} of {len(images)} labels are no class of the network, such as "
                 f"{unknown[0]!r}{hint}; it has {outputs}, given by [network] classes or by the training images"
-                + (f" ({remark})" if remark else "")
             )
         return cls(images, network.preprocess, torch.from_numpy(indices))
 

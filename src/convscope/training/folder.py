@@ -51,6 +51,7 @@ class Folder:
         with shards.explained(self.path, TrainingError):
             if self.path.exists() and not (self.path / LOG).is_file() and not _is_empty(self.path):
                 raise TrainingError(f"{self.path}: there is something that is no training; {_ANOTHER}")
+            made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             with (self.path / "lock").open("w") as lock:
                 shards.claim(lock.fileno(), self.path, "training", TrainingError)
@@ -60,7 +61,7 @@ class Folder:
                     yield self
                 finally:
                     (self.path / "lock").unlink(missing_ok=True)
-                    if _is_empty(self.path):  # nothing came of it
+                    if made and not any(self.path.iterdir()):  # nothing came of it
                         self.path.rmdir()
 
     def log(self) -> dict[str, Any] | None:

@@ -99,10 +99,10 @@ class Loop:
         self.settle()
         self.examples.check_read(self.position.sums.seen)
 
-    def rate(self) -> float:
-        """The learning rate of the next step."""
+    def rate(self, step: int) -> float:
+        """The learning rate of step number `step` of the training, from 0."""
         total = self.recipe.course.epochs * self.per_epoch
-        return self.recipe.optimizer.rate * self.recipe.schedule.factor(self.steps, total, self.per_epoch)
+        return self.recipe.optimizer.rate * self.recipe.schedule.factor(step, total, self.per_epoch)
 
     def _step(self, inputs: Tensor, truth: Tensor) -> None:
         where, course = (self.position.epochs, self.position.steps), self.recipe.course
@@ -115,7 +115,7 @@ class Loop:
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate()
+            group["lr"] = self.rate(self.steps)
         self.optimizer.step()
         if course.max_filter_rms is not None:
             optimizers.clamp_filters(self.module, course.max_filter_rms)

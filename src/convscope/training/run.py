@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -160,7 +161,7 @@ class _Run:
             return Trained(self.folder.path, there)
         card = self.loop.network.preprocess.to_json()
         self.card = card | {"output": "softmax", "classes": list(self.loop.network.classes or ())}
-        self.log: dict[str, Any] = {"finished": False, "job": dict(job), "seconds": 0.0, "epochs": [],
+        self.log: dict[str, Any] = {"finished": False, "job": json.loads(json.dumps(job)), "seconds": 0.0, "epochs": [],
                                     "checkpoints": [], "best": None, "last": None, "skipped": []}  # fmt: skip
         state = self.folder.state()
         if there is None or state is None:
@@ -198,7 +199,7 @@ class _Run:
     def _epoch(self) -> None:
         loop = self.loop
         total = loop.recipe.course.epochs * len(loop.examples)
-        done, rate = self._images(), loop.rate()
+        done = self._images()
         for images in loop.epoch():
             done += images
             if loop.steps in loop.recipe.checkpoints.steps:
@@ -206,9 +207,9 @@ class _Run:
             if time.perf_counter() - self.saved >= self.save_every and loop.position.steps < loop.per_epoch:
                 self._save()
             self.progress(Progress("training", done, total, self.begun))
-        self._close(rate)
+        self._close()
 
-    def _close(self, rate: float) -> None:
+    def _close(self) -> None:
         """Measure and keep what an epoch has brought."""
         loop, sums = self.loop, self.loop.position.sums
         held_out = loop.evaluate()
@@ -225,7 +226,7 @@ class _Run:
             "val_top1": held_out.right / held_out.seen,
             "val_right": held_out.right,
             "val_images": held_out.seen,
-            "rate": rate,
+            "rate": loop.rate(loop.steps - 1),
             "seconds": round(self.log["seconds"] - before, 3),
         }
         self.log["epochs"].append(line)
