@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from convscope.errors import TrainingError
 from convscope.training import Recipe
 from convscope.training.optimizers import AdamW
 from convscope.training.recipe import FOLDER, known
-from convscope.training.schedules import Constant, OneCycle
+from convscope.training.schedules import Constant, Cosine, OneCycle
 from convscope.zoo.weights import digits_lenet5
 from training_nets import plain
 
@@ -58,6 +59,15 @@ def test_paths_are_looked_for_beside_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(TOML.replace("digits:train", "photos"))
     pictures = Recipe.open(tmp_path / "own.toml").pictures
     assert (pictures.train, pictures.val) == (str(tmp_path / "photos"), "digits:test")
+
+
+def test_the_recipe_in_the_docs_is_one() -> None:
+    page = Path(__file__).parents[1] / "docs" / "training.md"
+    found = re.search(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None
+    recipe = Recipe.read(tomllib.loads(found[1]), "docs")
+    assert recipe.schedule == Cosine(warmup=1.0)
+    assert recipe.augmentation.shift == 4
 
 
 def test_other_epochs_and_seeds() -> None:
