@@ -77,6 +77,8 @@ class Folder:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
             if not {"finished", "job", "epochs", "checkpoints", "best", "last"} <= found.keys():
                 raise ValueError("keys are missing")
+            if not isinstance(found["job"], dict):
+                raise ValueError("its job is none")
         except (ValueError, TypeError, RecursionError) as error:
             raise TrainingError(f"{path}: damaged ({error}); {_ANOTHER}") from error
         return found
