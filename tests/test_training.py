@@ -29,7 +29,7 @@ from convscope.errors import ImagesError, NetworkError, TrainingError
 from convscope.network import untrained
 from convscope.training import Trained, examples, train
 from convscope.training.loop import derived
-from training_nets import plain, recipe
+from training_nets import pictures, plain, recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TESTS = Path(__file__).parent
@@ -216,6 +216,14 @@ def test_a_folder_of_the_users_own(tmp_path: Path) -> None:
     assert convscope.load(trained.last, arch="training_nets:small").classes == ("cat", "dog")
 
 
+def test_a_batch_of_one_image_is_left_out(tmp_path: Path) -> None:
+    """No batch norm can learn from it; by the next epoch's order another image is the last."""
+    pictures(tmp_path / "train.npz", 17, 0)
+    trained = train(recipe(tmp_path, epochs=2), tmp_path / "out")
+    assert [line["step"] for line in trained.log["epochs"]] == [3, 6]
+    assert {line["top1"] * 16 % 1 for line in trained.log["epochs"]} == {0.0}  # of the 16 images of two batches
+
+
 # --- killed, and continued -------------------------------------------------------------------------------------------
 
 
@@ -264,7 +272,7 @@ def test_interrupted_between_any_two_files_it_ends_the_same(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from training_nets import plain, recipe
+from training_nets import recipe
 from convscope.training import train
 
 def progress(step):
