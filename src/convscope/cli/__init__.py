@@ -14,6 +14,7 @@ import click
 
 import convscope
 from convscope.cli.activations import activations
+from convscope.cli.diorama import diorama
 from convscope.cli.filters import filters
 from convscope.cli.layers import layers
 from convscope.cli.merge import merge
@@ -63,7 +64,8 @@ def main() -> None:
             torchvision:resnet50@IMAGENET1K_V2 or timm:resnet18@a1_in1k (without @ the weights are random),
             an architecture with random weights (squeezenet1_0), or package.module:factory
     IMAGES  a folder (with labels.csv or class subfolders, or without), a .csv, .npy or .npz file,
-            Parquet, hub:NAME/SPLIT, or digits:train, digits:test, digits:all
+            Parquet, hub:NAME/SPLIT, digits:train, digits:test, digits:all,
+            or the embedded world: diorama:objects/test, diorama:scenes/val and so on
     """
 
 
@@ -75,3 +77,4 @@ main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)
 main.add_command(train)
+main.add_command(diorama)

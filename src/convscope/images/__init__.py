@@ -1,4 +1,4 @@
-"""Sets of images: a folder, a CSV, arrays, tables, or the embedded digits. An image's id is its rank in the set.
+"""Sets of images: a folder, a CSV, arrays, tables, the embedded digits or world. An image's id is its rank in the set.
 
 =====================  ================================================================================================
 ``photos/``            every image file below the folder, ranked by relative path; labels from ``labels.csv`` (columns
@@ -10,6 +10,8 @@
 ``saved/``             a data set that ``datasets.Dataset.save_to_disk`` has written
 ``hub:NAME/SPLIT``     a data set of Hugging Face; ``hub:NAME:CONFIG/SPLIT`` where it has several configurations
 ``digits:test``        the handwritten digits that come with scikit-learn: ``train``, ``test`` or ``all``
+``diorama:objects/…``  the embedded world: ``objects`` or ``scenes``; ``train``, ``val``, ``test``, ``novel`` or
+                       ``style``; ``diorama:objects/test:128`` for another size than 96 px
 =====================  ================================================================================================
 
 Parquet and Hugging Face need the extra ``hub``. Every set but an array in memory can be opened again by its `spec`.
@@ -18,11 +20,12 @@ Parquet and Hugging Face need the extra ``hub``. Every set but an array in memor
 from convscope.images.arrays import Arrays, Digits
 from convscope.images.base import ImageSet, Label
 from convscope.images.decoding import SUFFIXES, decode
+from convscope.images.diorama import Diorama
 from convscope.images.files import Files
 from convscope.images.hub import Hub
 from convscope.images.opening import open_images
 from convscope.images.tables import Parquet
 
 __all__ = [
-    "SUFFIXES", "Arrays", "Digits", "Files", "Hub", "ImageSet", "Label", "Parquet", "decode", "open_images",
+    "SUFFIXES", "Arrays", "Digits", "Diorama", "Files", "Hub", "ImageSet", "Label", "Parquet", "decode", "open_images",
 ]  # fmt: skip

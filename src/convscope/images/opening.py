@@ -9,6 +9,7 @@ from convscope.errors import ImagesError
 from convscope.images.arrays import Arrays, Digits
 from convscope.images.base import ImageSet
 from convscope.images.decoding import SUFFIXES
+from convscope.images.diorama import Diorama
 from convscope.images.files import files_below, from_csv, from_folder
 from convscope.images.hub import Hub, is_saved
 from convscope.images.tables import Parquet
@@ -24,6 +25,8 @@ def open_images(spec: str | Path) -> ImageSet:
     text = str(path) if path.exists() else str(spec)  # "photos/" and "./photos" are the same set as "photos"
     if text.startswith("digits:"):
         return Digits(text)
+    if text.startswith("diorama:"):
+        return Diorama.open(text)
     if text.startswith("hub:"):
         return Hub.open(text)
     if path.is_dir():
@@ -36,7 +39,10 @@ def open_images(spec: str | Path) -> ImageSet:
             return Parquet.open([path], text)
         if suffix in {".npy", ".npz"}:
             return Arrays.open(path)
-    kinds = "a folder, a .csv, .npy, .npz or .parquet file, digits:train, digits:test, digits:all, or hub:NAME/SPLIT"
+    kinds = (
+        "a folder, a .csv, .npy, .npz or .parquet file, digits:train, digits:test, digits:all, "
+        "diorama:LABELSET/SPLIT, or hub:NAME/SPLIT"
+    )
     if path.exists():
         raise ImagesError(f"{text}: not a set of images; expected {kinds}")
     raise ImagesError(f"{text}: there is no such folder or file; expected {kinds}")

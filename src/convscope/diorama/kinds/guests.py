@@ -1,0 +1,115 @@
+"""Animals that are kept for transfer, and the snowman."""
+
+from __future__ import annotations
+
+from convscope.diorama.dice import Dice
+from convscope.diorama.kinds.animals import eye, legs
+from convscope.diorama.kinds.base import Kind, Part, part
+from convscope.diorama.shapes import (
+    bend,
+    box,
+    ellipse,
+    poly,
+    smooth,
+    tube,
+)
+
+
+def giraffe(d: Dice) -> list[Part]:
+    """A giraffe."""
+    y, top = d(0.6, 0.7), d(1.9, 2.1)
+    body = smooth(
+        (-0.5, y + 0.1), (-0.44, y + 0.4), (0.3, y + 0.5), (0.46, y + 0.2), (0.3, y - 0.02), (-0.34, y - 0.02)
+    )
+    neck = tube([(0.3, y + 0.2), (0.44, y + 0.6), (0.6, top)], 0.34, 0.18)
+    head = smooth((0.46, top + 0.06), (0.6, top + 0.16), (0.98, top - 0.06), (0.94, top - 0.18), (0.54, top - 0.1))
+    horns = [tube([(x, top + 0.1), (x - 0.03, top + 0.3)], 0.05) for x in (0.54, 0.66)]
+    spots = [ellipse(x, y + v, 0.1, 0.08) for x, v in ((-0.28, 0.26), (0.0, 0.14), (0.02, 0.36), (0.26, 0.26))]
+    return [
+        part("tail", "dark", tube([(-0.46, y + 0.34), (-0.62, y)], 0.05)),
+        part("leg", "second", *legs(d, (-0.26, 0.2), y + 0.1, 0.13)),
+        part("leg", "body", *legs(d, (-0.36, 0.34), y + 0.16, 0.14)),
+        part("body", "body", body, neck),
+        part("spot", "second", *spots),
+        part("horn", "dark", *horns),
+        part("head", "body", head),
+        eye(0.66, top + 0.05, 0.045),
+    ]
+
+
+def rabbit(d: Dice) -> list[Part]:
+    """A rabbit that sits."""
+    long = d(0.56, 0.74)
+    body = smooth((-0.56, 0.06), (-0.6, 0.4), (-0.2, 0.66), (0.24, 0.56), (0.36, 0.06))
+    ears = [
+        smooth(
+            (x, 0.9),
+            (x - 0.12 - k, 0.9 + long * 0.6),
+            (x - 0.16 - k, 0.9 + long),
+            (x + 0.04, 0.9 + long * 0.7),
+            (x + 0.1, 0.94),
+        )
+        for x, k in ((0.24, 0.1), (0.4, 0.0))
+    ]
+    return [
+        part("tail", "light", ellipse(-0.6, 0.2, 0.15)),
+        part("ear", "second", ears[0]),
+        part("body", "body", body),
+        part("ear", "body", ears[1]),
+        part("head", "body", ellipse(0.4, 0.78, 0.3, 0.26)),
+        part("leg", "second", ellipse(-0.16, 0.08, 0.36, 0.1), ellipse(0.3, 0.08, 0.2, 0.1)),
+        part("eye", "light", ellipse(0.5, 0.84, 0.07)),
+        eye(0.51, 0.84, 0.045),
+        part("nose", "trim", ellipse(0.69, 0.76, 0.05)),
+    ]
+
+
+def whale(d: Dice) -> list[Part]:
+    """A whale with its spout."""
+    h = d(0.4, 0.5)
+    body = smooth(
+        (1.0, 0.1),
+        (0.7, h),
+        (0.1, h + 0.04),
+        (-0.5, 0.12),
+        (-0.8, 0.2),
+        (-0.84, 0.06),
+        (-0.4, -0.24),
+        (0.3, -0.36),
+        (0.9, -0.26),
+    )
+    tail = smooth((-0.74, 0.1), (-1.14, 0.48), (-0.84, 0.42), (-0.72, 0.62), (-0.62, 0.3))
+    belly = smooth((0.98, -0.04), (0.4, -0.08), (-0.3, -0.16), (0.3, -0.35), (0.88, -0.26))
+    jets = [tube(bend((0.5, h), (0.5 + s * 0.24, h + 0.36), -s * 0.3), 0.09, 0.05) for s in (-1, 1)]
+    return [
+        part("spout", "light", *jets),
+        part("tail", "second", tail),
+        part("body", "body", body),
+        part("belly", "light", belly),
+        part("fin", "second", smooth((0.3, -0.12), (0.0, -0.1), (-0.1, -0.42), (0.14, -0.3))),
+        eye(0.72, 0.06, 0.05),
+    ]
+
+
+def snowman(d: Dice) -> list[Part]:
+    """A snowman with hat and arms."""
+    r = d(0.4, 0.46)
+    hat = [box(-0.32, 1.5, 0.32, 1.58), box(-0.2, 1.56, 0.2, 1.9)]
+    arms = [tube([(s * 0.3, 0.98), (s * 0.8, 1.0 + d(0.1, 0.3))], 0.055) for s in (-1, 1)]
+    return [
+        part("arm", "dark", *arms),
+        part("body", "body", ellipse(0, r, r), ellipse(0, 0.98, 0.33)),
+        part("head", "body", ellipse(0, 1.4, 0.25)),
+        part("scarf", "trim", tube([(-0.24, 1.2), (0, 1.14), (0.24, 1.2)], 0.12), box(0.06, 0.84, 0.18, 1.16)),
+        part("hat", "second", *hat),
+        part("eye", "dark", ellipse(-0.09, 1.44, 0.04), ellipse(0.09, 1.44, 0.04)),
+        part("nose", "trim", poly((0, 1.4), (0.26, 1.34), (0, 1.32))),
+    ]
+
+
+OTHERS = (
+    Kind("giraffe", giraffe),
+    Kind("rabbit", rabbit),
+    Kind("whale", whale, "water", 0.1),
+    Kind("snowman", snowman),
+)

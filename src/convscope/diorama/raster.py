@@ -1,0 +1,103 @@
+"""From items to pixels: one pass of polygons that writes item numbers at twice the size, then look-ups.
+
+Paint costs more than polygons, so the pass is done once and every picture and every label map is read from it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from convscope.diorama.shapes import Polygon
+from convscope.diorama.stage import LEVELS, Item
+from convscope.diorama.textures import bank
+
+Index = NDArray[np.uint8]
+
+
+def flat(polygon: Polygon, scale: float) -> list[float]:
+    """The corners as Pillow takes them."""
+    return (polygon * scale - 0.5).ravel().tolist()
+
+
+def line_width(size: int) -> int:
+    """How wide, at twice the size, the line around a part is."""
+    return max(1, round(size / 110))
+
+
+def draw(items: Sequence[Item], size: int) -> Index:
+    """The number of the topmost item at every pixel (2·size, 2·size).
+
+    Raises:
+        ValueError: there are more than 256 items.
+    """
+    if len(items) > 256:
+        raise ValueError(f"{len(items)} items, and an index of 8 bits tells 256 apart; draw fewer")
+    image = Image.new("L", (2 * size, 2 * size))
+    polygon, line = ImageDraw.Draw(image).polygon, line_width(size)
+    for number, item in enumerate(items):
+        for points in item.polygons:
+            corners = flat(points, 2 * size)
+            if item.edge:  # its line is the item before it
+                polygon(corners, fill=number, outline=number - 1, width=line)
+            else:
+                polygon(corners, fill=number)
+    return np.asarray(image)
+
+
+def cover(polygons: Sequence[Polygon], size: int) -> NDArray[np.bool_]:
+    """The pixels (2·size, 2·size) that these polygons cover when nothing is before them."""
+    image = Image.new("L", (2 * size, 2 * size))
+    polygon = ImageDraw.Draw(image).polygon
+    for points in polygons:
+        polygon(flat(points, 2 * size), fill=1)
+    return np.asarray(image).view(np.bool_)
+
+
+@functools.lru_cache(maxsize=4)
+def _grid(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+    n = 2 * size
+    at = ((np.arange(n) + 0.5) / n).astype(np.float32)
+    return at[None, :], at[:, None], np.arange(n * n, dtype=np.int32).reshape(n, n)
+
+
+@functools.lru_cache(maxsize=4)
+def _grain(size: int) -> NDArray[np.int16]:
+    return np.round(np.random.default_rng(11).standard_normal((size + 64, size + 64, 1)) * 1.7).astype(np.int16)
+
+
+def paint(items: Sequence[Item], index: Index, grain: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture (size, size, 3)."""
+    n = index.shape[0]
+    at = index.astype(np.intp)
+    x, y, where = _grid(n // 2)
+    slopes = np.array([item.slope for item in items], np.float32)
+    fields = np.array([item.surface for item in items], np.int32) * (n * n)
+    level = slopes[:, 0].take(at) * x
+    level += slopes[:, 1].take(at) * y
+    level += slopes[:, 2].take(at)
+    level += bank(n // 2).reshape(-1).take(fields.take(at) + where)
+    np.clip(level, 0, LEVELS - 1, out=level)
+    at *= LEVELS
+    at += level.astype(np.uint8)
+    pixels = _table(items).take(at)
+    image = Image.fromarray(pixels.view(np.uint8).reshape(n, n, 4), "RGBX").reduce(2)
+    rgb = np.asarray(image)[..., :3].astype(np.int16)
+    rgb += _grain(n // 2)[grain[0] : grain[0] + n // 2, grain[1] : grain[1] + n // 2]
+    return np.clip(rgb, 0, 255, out=rgb).astype(np.uint8)
+
+
+def _table(items: Sequence[Item]) -> NDArray[np.uint32]:
+    """The colour of every item at every level, as 32 bits."""
+    ramps = np.array([(item.dark, item.middle, item.bright) for item in items], np.float32)[:, :, None]
+    half = LEVELS // 2
+    t = (np.arange(half, dtype=np.float32) / half)[None, :, None]
+    lower = ramps[:, 0] * (1 - t) + ramps[:, 1] * t
+    upper = ramps[:, 1] * (1 - t) + ramps[:, 2] * t
+    table = np.full((len(items), LEVELS, 4), 255, np.uint8)
+    table[..., :3] = np.concatenate([lower, upper], 1)
+    return table.reshape(-1).view(np.uint32)
