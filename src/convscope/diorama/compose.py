@@ -56,7 +56,7 @@ class Plan:
     """An image before it is drawn: items from back to front; `actors[k]` owns the items whose `thing` is k.
 
     Args:
-        grain: where the grain of the picture starts.
+        grain: where the grain of the picture starts, and which strength it has.
         kind: of the main object; empty where there is none.
     """
 
@@ -64,7 +64,7 @@ class Plan:
     light: Light
     items: tuple[Item, ...]
     actors: tuple[Actor, ...]
-    grain: tuple[int, int]
+    grain: tuple[int, int, int]
     kind: str
 
 
@@ -73,8 +73,7 @@ def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[in
     d = Dice("diorama", label_set, split, seed, index)
     kinds = NOVEL if split == "novel" else TRAINED
     rank = class_of(label_set, split, seed, index)
-    places = PLACES if label_set == "objects" else PLACES[rank : rank + 1]
-    place = d.pick([place for place in places if label_set == "scenes" or fits(kinds[rank], place)])
+    place = d.pick(HABITATS[kinds[rank].name]) if label_set == "objects" else PLACES[rank]
     light = d.pick(place.lights)
     stage = Stage(light, d.sign())
     room = place.build(stage, d)
@@ -85,21 +84,35 @@ def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[in
         for _ in range(d.whole(1, 3)):
             kind = d.pick([each for each in kinds if fits(each, place)])
             actors.append(_free(stage, room, d, kind, (0.09, 0.16), actors))
-    for _ in range(d.whole(0, 3)):
-        actors.append(_free(stage, room, d, CLUTTER_OF[d.pick(room.clutter)], (0.035, 0.06), actors))
+    for _ in range(d.whole(0, 4)):
+        actors.append(_free(stage, room, d, CLUTTER_OF[d.pick(room.clutter)], (0.035, 0.1), actors))
     if label_set == "objects" and d.chance(0.5) and actors[0].base >= room.ground[0] - 0.03:
         actors.append(_before(stage, room, d, actors[0]))
     order = sorted(range(len(actors)), key=lambda k: actors[k].base)
     cast = tuple(actors[k] for k in order)
     items = list(stage.items)
-    for number, actor in enumerate(cast):
-        if number not in without:
-            items += [dataclasses.replace(item, thing=number) for item in actor.items]
+    shown = [(number, item) for number, actor in enumerate(cast) if number not in without for item in actor.items]
+    for cast_only in (True, False):  # shadows lie on the ground, and not on things
+        items += [dataclasses.replace(item, thing=number) for number, item in shown if item.cast == cast_only]
     if split == "style":
         ink, paper = d.pick(INKS)
         items = [_print(item, ink, paper) for item in items]
     kind_name = kinds[rank].name if label_set == "objects" else ""
-    return Plan(place, light, tuple(items), cast, (d.whole(0, 63), d.whole(0, 63)), kind_name)
+    return Plan(place, light, tuple(items), cast, (d.whole(0, 63), d.whole(0, 63), d.whole(0, 3)), kind_name)
+
+
+def fits(kind: Kind, place: Place) -> bool:
+    """Whether a thing of this kind can be in a place."""
+    return kind.name not in place.shuns and (kind.home != "water" or place.water)
+
+
+# Where a kind is drawn from. Water counts three times for those that need none: else it would tell of fish and boats.
+HABITATS = {
+    kind.name: [
+        place for place in PLACES for _ in range(3 if place.water and kind.home != "water" else 1) if fits(kind, place)
+    ]
+    for kind in (*TRAINED, *NOVEL)
+}
 
 
 def class_of(label_set: str, split: str, seed: int, index: int) -> int:
@@ -127,15 +140,10 @@ def _print(item: Item, ink: RGB, paper: RGB) -> Item:
     return dataclasses.replace(item, dark=shades[0], middle=shades[1], bright=shades[2], colour="")
 
 
-def fits(kind: Kind, place: Place) -> bool:
-    """Whether a thing of this kind can be in a place."""
-    return kind.name not in place.shuns and (kind.home != "water" or place.water)
-
-
 def _main(stage: Stage, room: Room, d: Dice, kind: Kind) -> Actor:
     """The main object: half are kept off the middle of the image, and most of the others are there by chance."""
     outside = d.chance(0.5)
-    half = d(0.17, 0.25)
+    half = d(0.14, 0.25)
     body = _Body(kind, d, half)
     spot = body.spot(room, d)
     for _ in range(40):
@@ -162,7 +170,7 @@ def _free(stage: Stage, room: Room, d: Dice, kind: Kind, sizes: tuple[float, flo
 
 def _before(stage: Stage, room: Room, d: Dice, main: Actor) -> Actor:
     """A small thing that stands before the main object and hides a part of it."""
-    body = _Body(CLUTTER_OF[d.pick(room.clutter)], d, d(0.05, 0.075))
+    body = _Body(CLUTTER_OF[d.pick(room.clutter)], d, d(0.045, 0.08))
     x0, _, x1, y1 = main.box
     x = x0 + (x1 - x0) * d(0.05, 0.95)
     return body.actor(stage, room, d, min(max(x, 0.06), 0.94), min(y1 + d(0.015, 0.05), 0.985))
@@ -184,7 +192,8 @@ class _Body:
         turn = d(-kind.tilt, kind.tilt)
         c, s = math.cos(turn), math.sin(turn)
         way = d.sign()
-        frame = np.array(((way * c, -s), (-way * s, -c)))
+        wide, lean = math.exp(d(-0.28, 0.28)), d(-0.14, 0.14)
+        frame = np.array(((way * c * wide, -s), (lean - way * s * wide, -c)))
         everything = np.concatenate([each for part in parts for each in part.polygons]) @ frame
         low, high = everything.min(0), everything.max(0)
         scale = 2 * half / float((high - low).max())

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.random import RandomState  # old, and therefore frozen: its numbers are the same in every version
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
@@ -17,6 +18,7 @@ from convscope.diorama.stage import LEVELS, Item
 from convscope.diorama.textures import bank
 
 Index = NDArray[np.uint8]
+GRAIN = (1.0, 2.0, 3.5, 5.0)  # standard deviations of the noise of a camera, in levels of 255
 
 
 def flat(polygon: Polygon, scale: float) -> list[float]:
@@ -65,12 +67,12 @@ def _grid(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[
     return at[None, :], at[:, None], np.arange(n * n, dtype=np.int32).reshape(n, n)
 
 
-@functools.lru_cache(maxsize=4)
-def _grain(size: int) -> NDArray[np.int16]:
-    return np.round(np.random.default_rng(11).standard_normal((size + 64, size + 64, 1)) * 1.7).astype(np.int16)
+@functools.lru_cache(maxsize=16)
+def _grain(size: int, strength: int) -> NDArray[np.int16]:
+    return np.round(RandomState(11).standard_normal((size + 64, size + 64, 1)) * GRAIN[strength]).astype(np.int16)
 
 
-def paint(items: Sequence[Item], index: Index, grain: tuple[int, int]) -> NDArray[np.uint8]:
+def paint(items: Sequence[Item], index: Index, grain: tuple[int, int, int]) -> NDArray[np.uint8]:
     """The picture (size, size, 3)."""
     n = index.shape[0]
     at = index.astype(np.intp)
@@ -85,9 +87,9 @@ def paint(items: Sequence[Item], index: Index, grain: tuple[int, int]) -> NDArra
     at *= LEVELS
     at += level.astype(np.uint8)
     pixels = _table(items).take(at)
-    image = Image.fromarray(pixels.view(np.uint8).reshape(n, n, 4), "RGBX").reduce(2)
+    image = Image.frombuffer("RGBX", (n, n), pixels, "raw", "RGBX", 0, 1).reduce(2)
     rgb = np.asarray(image)[..., :3].astype(np.int16)
-    rgb += _grain(n // 2)[grain[0] : grain[0] + n // 2, grain[1] : grain[1] + n // 2]
+    rgb += _grain(n // 2, grain[2])[grain[0] : grain[0] + n // 2, grain[1] : grain[1] + n // 2]
     return np.clip(rgb, 0, 255, out=rgb).astype(np.uint8)
 
 

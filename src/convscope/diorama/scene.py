@@ -35,6 +35,7 @@ class Thing:
         area: the share of the image that it covers.
         hidden: the share of its own surface that nearer things cover.
         colour: the basic name that most of its visible pixels have.
+        one_colour: whether clearly more pixels have that name than the next one.
         material, texture: of its body; None where it is plain or the body is not to be seen.
         parts: the visible pixels of each of its parts.
     """
@@ -47,6 +48,7 @@ class Thing:
     area: float
     hidden: float
     colour: str
+    one_colour: bool
     material: str | None
     texture: str | None
     parts: dict[str, Mask] = field(repr=False)
@@ -120,14 +122,24 @@ class Scene:
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         seen = {category: self.maps[category][mask] for category in CATEGORIES}
         parts = {TABLES["part"][p]: mask & (self.maps["part"] == p) for p in np.unique(seen["part"])}
-        colour = TABLES["colour"][int(np.bincount(seen["colour"]).argmax())]
+        votes = np.bincount(seen["colour"], minlength=len(TABLES["colour"]))
+        colour, ranked = TABLES["colour"][int(votes.argmax())], np.sort(votes)
         whole = int(np.count_nonzero(_alone(actor.items, self.size)))
         count = int(np.count_nonzero(mask))
         return Thing(
-            number, actor.kind.name, actor.main, (int(ys[0]), int(xs[0]), int(ys[-1]) + 1, int(xs[-1]) + 1), mask,
-            count / mask.size, 1 - count / whole, colour, _only(seen["material"], "material"), _only(seen["texture"],
-            "texture"), parts,
-        )  # fmt: skip
+            number=number,
+            kind=actor.kind.name,
+            main=actor.main,
+            box=(int(ys[0]), int(xs[0]), int(ys[-1]) + 1, int(xs[-1]) + 1),
+            mask=mask,
+            area=count / mask.size,
+            hidden=1 - count / whole,
+            colour=colour,
+            one_colour=bool(ranked[-1] > 1.25 * ranked[-2]),
+            material=_only(seen["material"], "material"),
+            texture=_only(seen["texture"], "texture"),
+            parts=parts,
+        )
 
     @property
     def caption(self) -> str:

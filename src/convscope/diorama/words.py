@@ -51,6 +51,10 @@ class Seen(Protocol):
         """Its basic colour name."""
 
     @property
+    def one_colour(self) -> bool:
+        """Whether it is clear that this is its colour."""
+
+    @property
     def material(self) -> str | None:
         """Its material."""
 
@@ -135,7 +139,11 @@ def questions(things: Sequence[Seen], place: str) -> tuple[Question, ...]:
     absent = [kind for kind in ASKED if kind not in counts]
     found += [Question("is there", f"Is there {article(kind)}?", "no", (kind,)) for kind in absent]
     single = [thing for thing in things if counts[thing.kind] == 1]
-    found += [Question("colour", f"What colour is the {thing.kind}?", thing.colour, (thing.kind,)) for thing in single]
+    found += [
+        Question("colour", f"What colour is the {thing.kind}?", thing.colour, (thing.kind,))
+        for thing in single
+        if thing.one_colour
+    ]
     for a in single:
         for b in single:
             side = _side(a, b)

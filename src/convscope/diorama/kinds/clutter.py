@@ -65,7 +65,7 @@ def bush(d: Dice) -> list[Part]:
     ]
 
 
-def stone(d: Dice) -> list[Part]:
+def boulder(d: Dice) -> list[Part]:
     """A boulder."""
     return [
         part("body", "body", smooth((-0.7, 0), (-0.62, 0.36), (-0.2, d(0.5, 0.7)), (0.34, 0.5), (0.66, 0.2), (0.66, 0)))
@@ -106,7 +106,7 @@ CLUTTER = (
     Kind("crate", crate, colours=("brown", "orange", "yellow")),
     Kind("bucket", bucket),
     Kind("bush", bush, colours=("green",)),
-    Kind("stone", stone, colours=("grey", "brown")),
+    Kind("boulder", boulder, colours=("grey", "brown")),
     Kind("vase", vase),
     Kind("shell", shell, colours=("pink", "orange", "white")),
 )

@@ -64,7 +64,7 @@ def house(d: Dice) -> list[Part]:
 
 def windmill(d: Dice) -> list[Part]:
     """A tower mill with four sails."""
-    h, angle, long = d(1.1, 1.26), d(0.2, 1.3), d(0.72, 0.84)
+    h, angle, long = d(1.1, 1.26), d(0.0, 1.57), d(0.72, 0.84)
     tower = poly((-0.42, 0.0), (0.42, 0.0), (0.27, h), (-0.27, h))
     sails = [
         moved(turned(poly((0.03, 0.1), (0.24, 0.16), (0.24, long), (0.03, long)), angle + k * math.pi / 2), 0, h)
@@ -80,9 +80,9 @@ def windmill(d: Dice) -> list[Part]:
         ),
         part("door", "trim", rounded(-0.13, 0.0, 0.13, 0.4, 0.1)),
         part("window", "glass", ellipse(0, h * 0.56, 0.09, 0.11)),
-        part("sail", "light", *sails),
-        part("sail", "dark", *beams),
-        part("hub", "trim", ellipse(0, h, 0.09)),
+        part("sail", "second", *sails),
+        part("sail", "trim", *beams),
+        part("hub", "light", ellipse(0, h, 0.09)),
     ]
 
 

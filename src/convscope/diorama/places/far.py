@@ -52,7 +52,7 @@ def desert(stage: Stage, d: Dice) -> Room:
         (0.12, y - 0.05),
         None,
         ((0, mix(light.top, light.low, 0.6)), (y, paint)),
-        ("stone", "vase", "crate", "bucket"),
+        ("boulder", "vase", "crate", "bucket"),
     )
 
 
@@ -88,7 +88,7 @@ def snow(stage: Stage, d: Dice) -> Room:
         (0.14, y - 0.05),
         None,
         ((0, mix(light.top, light.low, 0.6)), (y, white)),
-        ("ball", "crate", "stone", "bucket"),
+        ("ball", "crate", "boulder", "bucket"),
     )
 
 
@@ -133,7 +133,7 @@ def reef(stage: Stage, d: Dice) -> Room:
         (0.2, 0.6),
         (0.2, 0.62),
         ((0, mix(top, deep, 0.4)), (y, sand)),
-        ("shell", "stone", "vase", "crate"),
+        ("shell", "boulder", "vase", "crate"),
     )
 
 

@@ -48,7 +48,7 @@ def beach(stage: Stage, d: Dice) -> Room:
         (0.14, y - 0.02),
         (y + 0.1, shore - 0.05),
         ((0, mix(light.top, light.low, 0.6)), (y, sea), (shore, sand)),
-        ("ball", "bucket", "shell", "stone"),
+        ("ball", "bucket", "shell", "boulder"),
     )
 
 
@@ -69,8 +69,8 @@ def forest(stage: Stage, d: Dice) -> Room:
     bark = light.far(rgb("6b4a38"), 0.4)
     xs = [0.02 + 0.14 * k + d(0, 0.1) for k in range(7)]
     stage.form("woods", bark, *[box(x - 0.011, 0.1, x + 0.011, y + 0.05) for x in xs])
-    stage.fill("woods", middle, None, ridge([(x, v) for x, v in line(d, 0.2, 0.06, 17, 2)], -0.1))
-    stage.fill("undergrowth", middle, None, ridge([(x, v) for x, v in line(d, y, 0.03, 17, 3)], 1))
+    stage.fill("woods", middle, None, ridge([(x, v) for x, v in line(d, 0.2, 0.06, 41, 2)], -0.1))
+    stage.fill("undergrowth", middle, None, ridge([(x, v) for x, v in line(d, y, 0.03, 41, 3)], 1))
     ground = light.lit(mix(green, rgb("7a6a3c"), 0.35))
     stage.fill(
         "ground",
@@ -94,14 +94,14 @@ def forest(stage: Stage, d: Dice) -> Room:
                 (x + w, -0.05),
             ),
         )
-    stage.fill("woods", light.lit(mix(green, light.shadow, 0.25)), None, ridge(line(d, 0.09, 0.04, 21, 3), -0.1))
+    stage.fill("woods", light.lit(mix(green, light.shadow, 0.25)), None, ridge(line(d, 0.09, 0.04, 41, 3), -0.1))
     tufts(stage, d, mix(ground, light.shadow, 0.3), y + 0.14, 12)
     return Room(
         (y + 0.14, 0.96),
         (0.2, 0.45),
         None,
         ((0, mix(far, middle, 0.5)), (y, ground)),
-        ("bush", "stone", "bucket", "crate"),
+        ("bush", "boulder", "bucket", "crate"),
     )
 
 
@@ -143,7 +143,7 @@ def field(stage: Stage, d: Dice) -> Room:
         (0.12, y - 0.05),
         None,
         ((0, mix(light.top, light.low, 0.6)), (y, near)),
-        ("bucket", "crate", "bush", "stone"),
+        ("bucket", "crate", "bush", "boulder"),
     )
 
 
@@ -219,7 +219,7 @@ def mountain(stage: Stage, d: Dice) -> Room:
         (0.12, y - 0.08),
         (y + 0.1, shore - 0.05),
         ((0, mix(light.top, light.low, 0.6)), (y, lake), (shore, meadow)),
-        ("bush", "stone", "bucket", "ball"),
+        ("bush", "boulder", "bucket", "ball"),
     )
 
 
