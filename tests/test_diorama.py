@@ -134,7 +134,7 @@ def test_removing_a_thing_changes_only_its_own_pixels_and_what_it_hid(scenes):
 
 def _quarters(scene, thing):
     """Which quarters of the pixels (4, size, size) show this thing or its shadow."""
-    numbers = [k for k, item in enumerate(scene._plan.items) if item.thing == thing.number - 1]
+    numbers = [k for k, owner in enumerate(scene._plan.owners) if owner == thing.number - 1]
     mine = np.isin(scene._index, numbers)
     return np.stack([mine[::2, ::2], mine[1::2, ::2], mine[::2, 1::2], mine[1::2, 1::2]])
 

@@ -53,9 +53,11 @@ class Actor:
 
 @dataclass(frozen=True)
 class Plan:
-    """An image before it is drawn: items from back to front; `actors[k]` owns the items whose `thing` is k.
+    """An image before it is drawn.
 
     Args:
+        items: from back to front.
+        owners: for each item the place of its thing in `actors`, or -1 where it belongs to the place.
         grain: where the grain of the picture starts, and which strength it has.
         kind: of the main object; empty where there is none.
     """
@@ -63,6 +65,7 @@ class Plan:
     place: Place
     light: Light
     items: tuple[Item, ...]
+    owners: tuple[int, ...]
     actors: tuple[Actor, ...]
     grain: tuple[int, int, int]
     kind: str
@@ -90,15 +93,18 @@ def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[in
         actors.append(_before(stage, room, d, actors[0]))
     order = sorted(range(len(actors)), key=lambda k: actors[k].base)
     cast = tuple(actors[k] for k in order)
-    items = list(stage.items)
+    items, owners = list(stage.items), [-1] * len(stage.items)
     shown = [(number, item) for number, actor in enumerate(cast) if number not in without for item in actor.items]
-    for cast_only in (True, False):  # shadows lie on the ground, and not on things
-        items += [dataclasses.replace(item, thing=number) for number, item in shown if item.cast == cast_only]
+    for casts in (True, False):  # shadows lie on the ground, and not on things
+        items += [item for _, item in shown if item.cast == casts]
+        owners += [number for number, item in shown if item.cast == casts]
     if split == "style":
         ink, paper = d.pick(INKS)
         items = [_print(item, ink, paper) for item in items]
     kind_name = kinds[rank].name if label_set == "objects" else ""
-    return Plan(place, light, tuple(items), cast, (d.whole(0, 63), d.whole(0, 63), d.whole(0, 3)), kind_name)
+    return Plan(
+        place, light, tuple(items), tuple(owners), cast, (d.whole(0, 63), d.whole(0, 63), d.whole(0, 3)), kind_name
+    )
 
 
 def fits(kind: Kind, place: Place) -> bool:
@@ -192,7 +198,8 @@ class _Body:
         turn = d(-kind.tilt, kind.tilt)
         c, s = math.cos(turn), math.sin(turn)
         way = d.sign()
-        wide, lean = math.exp(d(-0.28, 0.28)), d(-0.14, 0.14)
+        loose = 0.0 if kind in CLUTTER else 1.0  # balls are round
+        wide, lean = math.exp(loose * d(-0.25, 0.25)), loose * d(-0.14, 0.14)
         frame = np.array(((way * c * wide, -s), (lean - way * s * wide, -c)))
         everything = np.concatenate([each for part in parts for each in part.polygons]) @ frame
         low, high = everything.min(0), everything.max(0)
@@ -226,13 +233,9 @@ class _Body:
             shades = stage.shades(tones[part.tone])
             line = mix(shades[0], stage.light.shadow, 0.45)
             surface, of, has = (1, "", "") if part.tone != "body" else (finish, material, texture)
-            body = Item(
-                placed, *shades, stage.slope(placed, 15.0), surface, stuff=self.kind.name, part=part.name,
-                material=of, texture=has, colour=names[part.tone], edge=True,
-            )  # fmt: skip
-            edge = dataclasses.replace(
-                body, polygons=(), dark=line, middle=line, bright=line, slope=(0.0, 0.0, 32.0), surface=0
-            )
+            labels = (self.kind.name, part.name, of, has, names[part.tone])
+            edge = Item((), line, line, line, (0.0, 0.0, 32.0), 0, *labels, edge=True)
+            body = Item(placed, *shades, stage.slope(placed, 15.0), surface, *labels, edge=True)
             items += [edge, body]
         return Actor(self.kind, tuple(items), box, base, main)
 
@@ -271,6 +274,10 @@ def _paints(
             break
     name, paint = chosen
     second, trim = d.pick(COMPANIONS[name]).split()
+    if d.chance(0.35):  # tone on tone
+        second = name
+    if d.chance(0.25):
+        trim = second
     pale = "yellow" if name == "white" else "white"
     tones = {
         "body": paint,

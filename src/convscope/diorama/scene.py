@@ -108,7 +108,8 @@ class Scene:
     def instances(self) -> Map:
         """The number of the thing at each pixel (size, size), 0 where there is none."""
         table = np.zeros(256, np.uint8)
-        table[: len(self._plan.items)] = [0 if item.cast else item.thing + 1 for item in self._plan.items]
+        pairs = zip(self._plan.items, self._plan.owners, strict=True)
+        table[: len(self._plan.items)] = [0 if item.cast else owner + 1 for item, owner in pairs]
         return table.take(self._labels)
 
     @functools.cached_property

@@ -13,7 +13,7 @@ from convscope.diorama.shapes import Polygon
 LEVELS = 64  # shades of a paint, from its shadow to its light
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen, which takes three times as long to make
 class Item:
     """Polygons of one paint and one meaning. Coordinates are shares of the image, y down.
 
@@ -21,10 +21,11 @@ class Item:
         dark, middle, bright: the paint in shadow, as it is, and in light.
         slope: level = slope[0]·x + slope[1]·y + slope[2].
         surface: index of a field of `textures`.
-        thing: the number of the object it belongs to, -1 for the place; `cast` where it is only the object's shadow.
         stuff: name of the place's surface or of the object's kind.
         part, material, texture: names, or empty.
         colour: a basic name, or empty where it is to be read from the paint.
+        cast: whether it is only the shadow of a thing.
+        edge: whether it has a line around, which is the item before it.
     """
 
     polygons: tuple[Polygon, ...]
@@ -33,7 +34,6 @@ class Item:
     bright: RGB
     slope: tuple[float, float, float]
     surface: int
-    thing: int = -1
     stuff: str = ""
     part: str = ""
     material: str = ""

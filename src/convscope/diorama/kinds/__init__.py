@@ -9,7 +9,7 @@ TRAINED = tuple(
         (*vehicles.KINDS, *animals.ANIMALS, *plants.KINDS, *made.BUILDINGS, *made.HOUSEHOLD), key=lambda kind: kind.name
     )
 )
-NOVEL = tuple(sorted((*vehicles.OTHERS, *guests.OTHERS, *plants.OTHERS, *made.OTHERS), key=lambda kind: kind.name))
+NOVEL = tuple(sorted((*guests.OTHERS, *plants.OTHERS, *made.OTHERS), key=lambda kind: kind.name))
 ALL = (*TRAINED, *NOVEL, *CLUTTER)
 
 __all__ = ["ALL", "CLUTTER", "NOVEL", "TRAINED", "Kind", "Part"]

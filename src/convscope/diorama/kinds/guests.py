@@ -1,18 +1,12 @@
-"""Animals that are kept for transfer, and the snowman."""
+"""Kinds that are kept for transfer: animals, the snowman, and things that carry."""
 
 from __future__ import annotations
 
 from convscope.diorama.dice import Dice
 from convscope.diorama.kinds.animals import eye, legs
 from convscope.diorama.kinds.base import Kind, Part, part
-from convscope.diorama.shapes import (
-    bend,
-    box,
-    ellipse,
-    poly,
-    smooth,
-    tube,
-)
+from convscope.diorama.kinds.vehicles import wheels
+from convscope.diorama.shapes import arc, bend, box, ellipse, moved, poly, ring, rounded, smooth, tube, turned
 
 
 def giraffe(d: Dice) -> list[Part]:
@@ -107,7 +101,69 @@ def snowman(d: Dice) -> list[Part]:
     ]
 
 
+def truck(d: Dice) -> list[Part]:
+    """A lorry."""
+    top, cab, r = d(1.0, 1.2), d(0.72, 0.86), d(0.19, 0.22)
+    front = poly((0.48, 0.2), (0.48, cab), (0.86, cab), (1.08, 0.5), (1.1, 0.2))
+    return [
+        part("cargo", "body", box(-1.1, 0.3, 0.4, top)),
+        part("body", "dark", box(-1.1, 0.18, 1.0, 0.32)),
+        part("cab", "second", front),
+        part("window", "glass", poly((0.62, 0.5), (0.62, cab - 0.08), (0.84, cab - 0.08), (0.99, 0.5))),
+        part("headlight", "light", ellipse(1.03, 0.34, 0.06)),
+        *wheels(r, -0.7, 0.66),
+    ]
+
+
+def rocket(d: Dice) -> list[Part]:
+    """A rocket that stands or flies."""
+    w = d(0.26, 0.34)
+    hull = smooth((0, 1.1), (w * 0.7, 0.7), (w, 0.2), (w * 0.8, -0.5), (-w * 0.8, -0.5), (-w, 0.2), (-w * 0.7, 0.7))
+    fins = [
+        poly((s * w * 0.9, 0.0), (s * (w + 0.32), -0.5), (s * (w + 0.3), -0.78), (s * w * 0.7, -0.46)) for s in (-1, 1)
+    ]
+    flame = smooth((-w * 0.5, -0.54), (0, -1.0), (w * 0.5, -0.54))
+    tip = smooth((0, 1.12), (w * 0.62, 0.74), (0, 0.7), (-w * 0.62, 0.74))
+    return [
+        part("flame", "light", flame),
+        part("wing", "second", *fins),
+        part("body", "body", hull),
+        part("tip", "second", tip),
+        part("window", "glass", ellipse(0, 0.3, 0.14)),
+    ]
+
+
+def wheelbarrow(d: Dice) -> list[Part]:
+    """A wheelbarrow."""
+    r = d(0.24, 0.3)
+    tub = poly((-0.62, 0.92), (-0.4, 0.42), (0.42, 0.42), (0.86, 0.92))
+    grips = tube([(-1.1, 0.66), (-0.4, 0.46), (0.68, r)], 0.08)
+    return [
+        part("leg", "dark", tube([(-0.34, 0.42), (-0.4, 0.0)], 0.08)),
+        part("tub", "body", tub),
+        part("handle", "second", grips, moved(turned(box(-0.09, -0.06, 0.09, 0.06), -0.3), -1.08, 0.66)),
+        part("wheel", "dark", ring(0.68, r, r, 0.1)),
+        part("wheel", "light", ellipse(0.68, r, r * 0.4)),
+    ]
+
+
+def sledge(d: Dice) -> list[Part]:
+    """A sledge with curved runners."""
+    runner = tube([(-0.9, 0.06), (0.5, 0.06), *bend((0.6, 0.08), (0.9, 0.62), -0.25)], 0.1)
+    posts = [tube([(x, 0.1), (x, 0.4)], 0.08) for x in (-0.6, 0.0, 0.5)]
+    return [
+        part("runner", "trim", runner),
+        part("leg", "second", *posts),
+        part("seat", "body", rounded(-1, 0.38, 0.76, 0.54, 0.05)),
+        part("rope", "dark", arc(0.86, 0.6, 0.1, 0.1, 0, 180)),
+    ]
+
+
 OTHERS = (
+    Kind("truck", truck),
+    Kind("rocket", rocket, "air", 0.6),
+    Kind("wheelbarrow", wheelbarrow),
+    Kind("sledge", sledge),
     Kind("giraffe", giraffe),
     Kind("rabbit", rabbit),
     Kind("whale", whale, "water", 0.1),

@@ -87,12 +87,22 @@ def windmill(d: Dice) -> list[Part]:
 
 
 def chair(d: Dice) -> list[Part]:
-    """A chair seen from the front and a little from the side."""
+    """A chair, from the front or from the side."""
     y, top, w = d(0.66, 0.76), d(1.5, 1.74), d(0.42, 0.48)
     slats = [box(-w + 0.1 + k * 0.5 * (w - 0.1), y, -w + 0.1 + k * 0.5 * (w - 0.1) + 0.09, top - 0.1) for k in range(4)]
     style = d.chance(0.5)
     back = [rounded(-w, y + 0.24, w, top, 0.12)] if style else [*slats, box(-w, top - 0.2, w, top)]
     posts = [tube([(s * (w - 0.03), y), (s * w, top - 0.04)], 0.1) for s in (-1, 1)]
+    if d.chance(0.4):  # from the side
+        lean, board = d(0.05, 0.3), rounded(-w - 0.06, y - 0.1, w + 0.1, y + 0.04, 0.05)
+        rest = tube([(-w, y), (-w - lean * 0.4, y + 0.5), (-w - lean, top)], 0.13, 0.1)
+        return [
+            part("back", "body", rest),
+            part("leg", "second", *[tube([(s * (w - 0.14), y), (s * (w - 0.1), 0.06)], 0.09, 0.07) for s in (-1, 1)]),
+            part("leg", "body", *[tube([(s * w, y - 0.04), (s * (w + 0.08), 0.0)], 0.11, 0.09) for s in (-1, 1)]),
+            part("seat", "body", board),
+            part("cushion", "second", rounded(-w + 0.02, y + 0.03, w + 0.06, y + 0.16, 0.06)),
+        ]
     return [
         part("leg", "second", *[tube([(s * (w - 0.08), y), (s * (w - 0.08), 0.14)], 0.09, 0.07) for s in (-1, 1)]),
         part("back", "body", *posts, *back),

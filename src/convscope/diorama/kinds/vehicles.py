@@ -6,7 +6,7 @@ import math
 
 from convscope.diorama.dice import Dice
 from convscope.diorama.kinds.base import Kind, Part, part
-from convscope.diorama.shapes import arc, bend, box, ellipse, moved, poly, ring, rounded, smooth, tube, turned
+from convscope.diorama.shapes import box, ellipse, poly, ring, rounded, smooth, tube
 
 
 def wheels(r: float, *xs: float) -> list[Part]:
@@ -54,20 +54,21 @@ def car(d: Dice) -> list[Part]:
 
 
 def bus(d: Dice) -> list[Part]:
-    """A bus with a row of windows."""
-    top, r, n = d(1.0, 1.2), d(0.17, 0.2), d.whole(3, 4)
-    body = rounded(-1.1, 0.14, 1.1, top, 0.13)
-    step = 1.5 / n
-    panes = [rounded(-1.0 + i * step, top * 0.52, -1.0 + (i + 0.84) * step, top * 0.86, 0.03) for i in range(n)]
-    stripe = box(-1.1, top * 0.36, 1.1, top * 0.45)
+    """A bus with a row of windows, or with two decks."""
+    top, r, n = d(0.96, 1.16), d(0.17, 0.2), d.whole(2, 5)
+    high = top + (d(0.5, 0.62) if d.chance(0.4) else 0.0)
+    step, width = 1.5 / n, d(0.7, 0.88)
+    doors = rounded(0.62, top * 0.5, 0.86, top * 0.84, 0.02)
+    panes = [rounded(-1.0 + i * step, top * 0.52, -1.0 + (i + width) * step, top * 0.86, 0.03) for i in range(n)]
+    if high > top:
+        step = 2.0 / n
+        panes += [rounded(-1.0 + i * step, top + 0.02, -1.0 + (i + width) * step, high - 0.14, 0.03) for i in range(n)]
     return [
-        part("body", "body", body),
-        part("body", "second", stripe),
+        part("body", "body", rounded(-1.1, 0.14, 1.1, high, 0.13)),
+        part("body", "second", box(-1.1, top * 0.36, 1.1, top * 0.45)),
         part("window", "glass", *panes),
         part("door", "second", rounded(0.58, 0.17, 0.9, top * 0.88, 0.03)),
-        part(
-            "window", "glass", rounded(0.62, top * 0.5, 0.86, top * 0.84, 0.02), box(0.96, top * 0.5, 1.1, top * 0.86)
-        ),
+        part("window", "glass", doors, box(0.96, top * 0.5, 1.1, top * 0.86)),
         part("headlight", "light", ellipse(1.05, 0.3, 0.055)),
         *wheels(r, -0.66, 0.36),
     ]
@@ -156,7 +157,7 @@ def airplane(d: Dice) -> list[Part]:
 
 
 def balloon(d: Dice) -> list[Part]:
-    """A hot-air balloon with gores of two colours."""
+    """A hot-air balloon with gores, a band or spots."""
     w = d(0.66, 0.78)
     bag = smooth(
         (0, 1.0),
@@ -184,11 +185,20 @@ def balloon(d: Dice) -> list[Part]:
         (0, 1.0), (0.13 * w, 0.86), (0.2 * w, 0.4), (0.05, -0.52), (-0.05, -0.52), (-0.2 * w, 0.4), (-0.13 * w, 0.86)
     )
     ropes = [tube([(s * 0.2, -0.5), (s * 0.14, -0.84)], 0.035) for s in (-1, 1)]
+    style = d.whole(0, 2)
+    if style == 0:
+        pattern = [part("envelope", "second", inner), part("envelope", "body", core)]
+    elif style == 1:
+        y, h = d(0.1, 0.4), d(0.2, 0.34)
+        band = smooth((-w, y), (0, y - 0.12), (w, y), (w * 0.93, y + h), (0, y + h - 0.12), (-w * 0.93, y + h))
+        pattern = [part("band", "second", band)]
+    else:
+        middles = ((0, 0.5), (-0.62, 0.2), (0.62, 0.2), (0, -0.1))
+        pattern = [part("spot", "second", *[ellipse(x * w, y, 0.17 - abs(x) * 0.06, 0.17) for x, y in middles])]
     return [
         part("rope", "dark", *ropes),
         part("envelope", "body", bag),
-        part("envelope", "second", inner),
-        part("envelope", "body", core),
+        *pattern,
         part("basket", "trim", rounded(-0.19, -1.08, 0.19, -0.8, 0.05)),
     ]
 
@@ -208,67 +218,9 @@ def sailboat(d: Dice) -> list[Part]:
         part("mast", "dark", tube([(0, 0.25), (lean, top + 0.14)], 0.05)),
         part("flag", "trim", flag),
         part("sail", "body", main),
-        part("sail", "second", jib),
+        *([part("sail", "second", jib)] if d.chance(0.65) else []),
         part("hull", "trim", hull),
         part("hull", "light", tube([(-0.8, 0.25), (0.0, 0.2), (0.86, 0.27)], 0.05)),
-    ]
-
-
-def truck(d: Dice) -> list[Part]:
-    """A lorry."""
-    top, cab, r = d(1.0, 1.2), d(0.72, 0.86), d(0.19, 0.22)
-    front = poly((0.48, 0.2), (0.48, cab), (0.86, cab), (1.08, 0.5), (1.1, 0.2))
-    return [
-        part("cargo", "body", box(-1.1, 0.3, 0.4, top)),
-        part("body", "dark", box(-1.1, 0.18, 1.0, 0.32)),
-        part("cab", "second", front),
-        part("window", "glass", poly((0.62, 0.5), (0.62, cab - 0.08), (0.84, cab - 0.08), (0.99, 0.5))),
-        part("headlight", "light", ellipse(1.03, 0.34, 0.06)),
-        *wheels(r, -0.7, 0.66),
-    ]
-
-
-def rocket(d: Dice) -> list[Part]:
-    """A rocket that stands or flies."""
-    w = d(0.26, 0.34)
-    hull = smooth((0, 1.1), (w * 0.7, 0.7), (w, 0.2), (w * 0.8, -0.5), (-w * 0.8, -0.5), (-w, 0.2), (-w * 0.7, 0.7))
-    fins = [
-        poly((s * w * 0.9, 0.0), (s * (w + 0.32), -0.5), (s * (w + 0.3), -0.78), (s * w * 0.7, -0.46)) for s in (-1, 1)
-    ]
-    flame = smooth((-w * 0.5, -0.54), (0, -1.0), (w * 0.5, -0.54))
-    tip = smooth((0, 1.12), (w * 0.62, 0.74), (0, 0.7), (-w * 0.62, 0.74))
-    return [
-        part("flame", "light", flame),
-        part("wing", "second", *fins),
-        part("body", "body", hull),
-        part("tip", "second", tip),
-        part("window", "glass", ellipse(0, 0.3, 0.14)),
-    ]
-
-
-def wheelbarrow(d: Dice) -> list[Part]:
-    """A wheelbarrow."""
-    r = d(0.24, 0.3)
-    tub = poly((-0.62, 0.92), (-0.4, 0.42), (0.42, 0.42), (0.86, 0.92))
-    grips = tube([(-1.1, 0.66), (-0.4, 0.46), (0.68, r)], 0.08)
-    return [
-        part("leg", "dark", tube([(-0.34, 0.42), (-0.4, 0.0)], 0.08)),
-        part("tub", "body", tub),
-        part("handle", "second", grips, moved(turned(box(-0.09, -0.06, 0.09, 0.06), -0.3), -1.08, 0.66)),
-        part("wheel", "dark", ring(0.68, r, r, 0.1)),
-        part("wheel", "light", ellipse(0.68, r, r * 0.4)),
-    ]
-
-
-def sledge(d: Dice) -> list[Part]:
-    """A sledge with curved runners."""
-    runner = tube([(-0.9, 0.06), (0.5, 0.06), *bend((0.6, 0.08), (0.9, 0.62), -0.25)], 0.1)
-    posts = [tube([(x, 0.1), (x, 0.4)], 0.08) for x in (-0.6, 0.0, 0.5)]
-    return [
-        part("runner", "trim", runner),
-        part("leg", "second", *posts),
-        part("seat", "body", rounded(-1, 0.38, 0.76, 0.54, 0.05)),
-        part("rope", "dark", arc(0.86, 0.6, 0.1, 0.1, 0, 180)),
     ]
 
 
@@ -278,12 +230,6 @@ KINDS = (
     Kind("bicycle", bicycle),
     Kind("train", train),
     Kind("airplane", airplane, "air", 0.25),
-    Kind("balloon", balloon, "air", 0.08),
-    Kind("sailboat", sailboat, "water", 0.08),
-)
-OTHERS = (
-    Kind("truck", truck),
-    Kind("rocket", rocket, "air", 0.6),
-    Kind("wheelbarrow", wheelbarrow),
-    Kind("sledge", sledge),
+    Kind("balloon", balloon, "air", 0.2),
+    Kind("sailboat", sailboat, "water", 0.22),
 )
