@@ -67,14 +67,14 @@ COMPANIONS = {
 _SHADES = {
     "black": "222128 101018 16183a",
     "blue": "3b78c8 8fc0e8 4a9ab8 6fb8c8 2a3a78 4f6f98 58c4cf 2fa09f c4e2f4 7f9cc0",
-    "brown": "7d5234 a37a52 c09a70 6a4a3a 8a7050",
+    "brown": "7d5234 a37a52 c09a70 6a4a3a 8a7050 c8a890 d8b8a0",
     "green": "4a9a55 8fb860 5a8a6a 3a6a4a a8b860 9cc4a0 2f6a5c 6a8050",
     "grey": "8b8f96 b4b7ba 6a6c72 a0a09a",
     "orange": "ee8536 f0a662 e89a5c d98a50",
-    "pink": "ef93b2 f2bccb d99aa8 e8a8a0",
+    "pink": "ef93b2 f2bccb d99aa8",
     "purple": "7b55a8 5a4a8a 8a78a8 b09ac8 50406e 6a6496",
     "red": "cf3c3c a82f36 b5544a",
-    "white": "f6f3ec e9e9e6 e6eef4 f4ead8",
+    "white": "f6f3ec e9e9e6 e6eef4 f4ead8 ecd8c4",
     "yellow": "f2c93f f4dd85 e6c96b d8bc5a ecd8a0",
 }
 _OWNERS = np.array([i for i, name in enumerate(COLOURS) for _ in _SHADES[name].split()])

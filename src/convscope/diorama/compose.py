@@ -86,9 +86,9 @@ def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[in
     else:
         for _ in range(d.whole(1, 3)):
             kind = d.pick([each for each in kinds if fits(each, place)])
-            actors.append(_free(stage, room, d, kind, (0.09, 0.16), actors))
+            actors += _free(stage, room, d, kind, (0.09, 0.16), actors)
     for _ in range(d.whole(0, 4)):
-        actors.append(_free(stage, room, d, CLUTTER_OF[d.pick(room.clutter)], (0.035, 0.1), actors))
+        actors += _free(stage, room, d, CLUTTER_OF[d.pick(room.clutter)], (0.035, 0.1), actors)
     if label_set == "objects" and d.chance(0.5) and actors[0].base >= room.ground[0] - 0.03:
         actors.append(_before(stage, room, d, actors[0]))
     order = sorted(range(len(actors)), key=lambda k: actors[k].base)
@@ -163,23 +163,25 @@ def _main(stage: Stage, room: Room, d: Dice, kind: Kind) -> Actor:
     return body.actor(stage, room, d, *spot, main=True)
 
 
-def _free(stage: Stage, room: Room, d: Dice, kind: Kind, sizes: tuple[float, float], others: Sequence[Actor]) -> Actor:
-    """A thing where it hides little of the others, as far as there is room."""
+def _free(
+    stage: Stage, room: Room, d: Dice, kind: Kind, sizes: tuple[float, float], others: Sequence[Actor]
+) -> list[Actor]:
+    """A thing where it hides little of the others; none where there is no room for it."""
     body = _Body(kind, d, d(*sizes))
-    spot = body.spot(room, d)
     for _ in range(12):
-        if not any(_overlap(body.box(*spot), other.box) > 0.15 for other in others):
-            break
         spot = body.spot(room, d)
-    return body.actor(stage, room, d, *spot)
+        if not any(_overlap(body.box(*spot), other.box) > 0.15 for other in others):
+            return [body.actor(stage, room, d, *spot)]
+    return []
 
 
 def _before(stage: Stage, room: Room, d: Dice, main: Actor) -> Actor:
     """A small thing that stands before the main object and hides a part of it."""
-    body = _Body(CLUTTER_OF[d.pick(room.clutter)], d, d(0.045, 0.08))
-    x0, _, x1, y1 = main.box
+    x0, y0, x1, y1 = main.box
+    largest = 0.3 * min(x1 - x0, y1 - y0)
+    body = _Body(CLUTTER_OF[d.pick(room.clutter)], d, min(d(0.045, 0.08), largest))
     x = x0 + (x1 - x0) * d(0.05, 0.95)
-    return body.actor(stage, room, d, min(max(x, 0.06), 0.94), min(y1 + d(0.015, 0.05), 0.985))
+    return body.actor(stage, room, d, min(max(x, 0.06), 0.94), min(y1 + d(0.01, 0.03), 0.985))
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
