@@ -190,6 +190,7 @@ def _answer(scene, question):
         assert words[2] in {kind + "s", kind, kind + "es", kind[:-1] + "ies"}
         return str(len(instances(kind)))
     if question.type == "is there":
+        assert words[2] == ("an" if words[-1][0] in "aeiou" else "a")
         return "yes" if len(instances(words[-1])) else "no"
     if question.type == "colour":
         colours = scene.maps["colour"][kinds == TABLES["object"].index(words[-1])]

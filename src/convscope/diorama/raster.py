@@ -51,15 +51,6 @@ def draw(items: Sequence[Item], size: int) -> Index:
     return np.asarray(image)
 
 
-def cover(polygons: Sequence[Polygon], size: int) -> NDArray[np.bool_]:
-    """The pixels (2·size, 2·size) that these polygons cover when nothing is before them."""
-    image = Image.new("L", (2 * size, 2 * size))
-    polygon = ImageDraw.Draw(image).polygon
-    for points in polygons:
-        polygon(flat(points, 2 * size), fill=1)
-    return np.asarray(image).view(np.bool_)
-
-
 @functools.lru_cache(maxsize=4)
 def _grid(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
     n = 2 * size

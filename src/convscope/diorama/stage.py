@@ -51,29 +51,24 @@ class Stage:
     sun: float
     items: list[Item] = field(default_factory=list)
 
-    def fill(self, stuff: str, top: RGB, low: RGB | None, *polygons: Polygon, surface: int = 1, part: str = "") -> None:
+    def fill(self, stuff: str, top: RGB, low: RGB | None, *polygons: Polygon, surface: int = 1) -> None:
         """A surface of the place, whose colour runs from `top` at its upper end to `low` at its lower."""
         low = top if low is None else low
         y0 = min(float(each[:, 1].min()) for each in polygons)
         y1 = max(float(each[:, 1].max()) for each in polygons)
         rise = (LEVELS - 1) / max(y1 - y0, 1e-6)
-        spread = 1.0 if top != low else 0.0
-        if spread:
+        if top != low:
             ramp, slope = (top, mix(top, low, 0.5), low), (0.0, rise, -rise * y0)
         else:
             ramp, slope = (
                 (mix(top, self.light.shadow, 0.3), top, mix(top, (255, 255, 255), 0.3)),
                 (0.0, 0.0, LEVELS / 2),
             )
-        self.items.append(Item(polygons, *ramp, slope, surface, stuff=stuff, part=part))
+        self.items.append(Item(polygons, *ramp, slope, surface, stuff=stuff))
 
-    def form(
-        self, stuff: str, paint: RGB, *polygons: Polygon, surface: int = 1, part: str = "", strength: float = 16.0
-    ) -> None:
+    def form(self, stuff: str, paint: RGB, *polygons: Polygon, surface: int = 1, strength: float = 16.0) -> None:
         """A thing of the place, shaded as the light falls."""
-        self.items.append(
-            Item(polygons, *self.shades(paint), self.slope(polygons, strength), surface, stuff=stuff, part=part)
-        )
+        self.items.append(Item(polygons, *self.shades(paint), self.slope(polygons, strength), surface, stuff=stuff))
 
     def shades(self, paint: RGB) -> tuple[RGB, RGB, RGB]:
         """A paint in shadow, as it is, and in light."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 TEXTURES = ("striped", "dotted", "chequered", "zigzag", "wavy", "scaly", "woven", "speckled")
 MATERIALS = ("wood", "metal", "brick", "glass", "fabric", "stone")
-PLAIN, NOISY = 0, 1  # no pattern at all; the faint unevenness of any surface
+# The first is no pattern at all, the second the faint unevenness of any surface.
 FIELDS = ("plain", "uneven", *TEXTURES, *MATERIALS)
 
 

@@ -80,7 +80,7 @@ class Question:
 
 def article(words: str) -> str:
     """The words with ``a`` or ``an``."""
-    return f"an {words}" if words[0] in "aeio" else f"a {words}"
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
 def plural(kind: str) -> str:

@@ -39,11 +39,6 @@ class Kind:
     tilt: float = 0.0
     colours: tuple[str, ...] = ()
 
-    @property
-    def article(self) -> str:
-        """The name with its article."""
-        return ("an " if self.name[0] in "aeiou" else "a ") + self.name
-
 
 def part(name: str, tone: str, *polygons: Polygon) -> Part:
     """A part of these polygons."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from convscope.diorama.colours import DAY, DUSK, GREY, MINT, MORNING, RGB, SUNSET, Light, mix, rgb
+from convscope.diorama.colours import DAY, DUSK, GREY, MINT, MORNING, RGB, SUNSET, Light, mix
 from convscope.diorama.dice import Dice
-from convscope.diorama.shapes import Polygon, box, ellipse, poly, ridge, smooth, tube
+from convscope.diorama.shapes import Polygon, box, ellipse, poly, ridge
 from convscope.diorama.stage import Stage
 
 OUTDOORS = (DAY, DAY, MORNING, SUNSET, DUSK, GREY, MINT)
@@ -121,25 +121,3 @@ def window(stage: Stage, x0: float, y0: float, x1: float, y1: float, frame: RGB,
     stage.fill("casement", top, low, box(x0, y0, x1, y1), surface=0)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     stage.form("casement", frame, box(x - 0.007, y0, x + 0.007, y1), box(x0, y - 0.007, x1, y + 0.007), strength=4)
-
-
-__all__ = [
-    "DAY",
-    "Place",
-    "Room",
-    "box",
-    "ellipse",
-    "fir",
-    "hills",
-    "line",
-    "mix",
-    "poly",
-    "rgb",
-    "ridge",
-    "sky",
-    "smooth",
-    "tube",
-    "tuft",
-    "tufts",
-    "window",
-]
