@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convscope.diorama.colours import COLOURS, COMPANIONS, PAINTS, RGB, Light, distance, mix, rgb
+from convscope.diorama.colours import COLOURS, RGB, Light, mix, rgb
 from convscope.diorama.dice import Dice
 from convscope.diorama.kinds import CLUTTER, NOVEL, TRAINED, Kind
+from convscope.diorama.paintwork import behind, finish, tones_of
 from convscope.diorama.places import PLACES, Place, Room
 from convscope.diorama.shapes import Polygon, ellipse, moved
 from convscope.diorama.stage import Item, Stage
-from convscope.diorama.textures import MATERIALS, TEXTURES, field
 
-CONTRAST = 118.0  # least difference of an object's colour from what is behind it, see `colours.distance`
 INKS = tuple(
     (rgb(a), rgb(b))
     for a, b in (
@@ -227,14 +226,14 @@ class _Body:
     def actor(self, stage: Stage, room: Room, d: Dice, x: float, base: float, main: bool = False) -> Actor:
         """The thing at this spot, in colours that stand out from what is behind it."""
         box = self.box(x, base)
-        names, tones = _paints(stage.light, d, _behind(room, box), self.kind.colours or COLOURS)
-        finish, material, texture = (1, "", "") if self.kind.colours else _finish(d)
+        names, tones = tones_of(stage.light, d, behind(room, box), self.kind.colours or COLOURS)
+        pattern, material, texture = (1, "", "") if self.kind.colours else finish(d)
         items = [] if self.kind.home != "ground" else [self._shadow(stage, room, x, base)]
         for part, polygons in self.parts:
             placed = tuple(moved(each, x, base) for each in polygons)
             shades = stage.shades(tones[part.tone])
             line = mix(shades[0], stage.light.shadow, 0.45)
-            surface, of, has = (1, "", "") if part.tone != "body" else (finish, material, texture)
+            surface, of, has = (1, "", "") if part.tone != "body" else (pattern, material, texture)
             labels = (self.kind.name, part.name, of, has, names[part.tone])
             edge = Item((), line, line, line, (0.0, 0.0, 32.0), 0, *labels, edge=True)
             body = Item(placed, *shades, stage.slope(placed, 15.0), surface, *labels, edge=True)
@@ -249,61 +248,3 @@ class _Body:
             x - stage.sun * reach * 0.22, base - 0.002, self.w * 0.92 + reach * 0.16, 0.012 + self.w * 0.07
         )
         return Item((shape,), dark, dark, dark, (0.0, 0.0, 32.0), 0, stuff="shadow", cast=True)
-
-
-def _behind(room: Room, box: tuple[float, float, float, float]) -> list[RGB]:
-    """The colours behind a box."""
-    found = []
-    for k, (y, colour) in enumerate(room.bands):
-        end = room.bands[k + 1][0] if k + 1 < len(room.bands) else 1.0
-        if min(end, box[3]) - max(y, box[1]) > 0.25 * (box[3] - box[1]):
-            found.append(colour)
-    return found or [room.bands[-1][1]]
-
-
-def _paints(
-    light: Light, d: Dice, behind: Sequence[RGB], colours: Sequence[str]
-) -> tuple[dict[str, str], dict[str, RGB]]:
-    """For each tone of a thing the basic name of its colour, and the paint in this light."""
-    best, chosen = -1.0, ("red", PAINTS["red"][0])
-    for _ in range(8):
-        name = d.pick(colours)
-        paint = d.pick(PAINTS[name])
-        clear = min(distance(light.lit(paint, 0.5), colour) for colour in behind)
-        if clear > best:
-            best, chosen = clear, (name, paint)
-        if clear > CONTRAST:
-            break
-    name, paint = chosen
-    second, trim = d.pick(COMPANIONS[name]).split()
-    if d.chance(0.35):  # tone on tone
-        second = name
-    if d.chance(0.25):
-        trim = second
-    pale = "yellow" if name == "white" else "white"
-    tones = {
-        "body": paint,
-        "second": d.pick(PAINTS[second]),
-        "trim": d.pick(PAINTS[trim]),
-        "dark": rgb("5d5a68" if name == "black" else "35323c"),
-        "light": rgb("f6dfa0" if name == "white" else "f6f0e2"),
-        "glass": rgb("a9d5ea"),
-    }
-    names = {
-        "body": name,
-        "second": second,
-        "trim": trim,
-        "dark": "grey" if name == "black" else "black",
-        "light": pale,
-        "glass": "blue",
-    }
-    return names, {tone: light.lit(each, 0.5) for tone, each in tones.items()}
-
-
-def _finish(d: Dice) -> tuple[int, str, str]:
-    """The surface of a thing's body: field, material, texture. A third is plain."""
-    roll = d.whole(0, 2)
-    if roll == 0:
-        return 1, "", ""
-    name = d.pick(MATERIALS if roll == 1 else TEXTURES)
-    return (field(name), name, "") if roll == 1 else (field(name), "", name)
