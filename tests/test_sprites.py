@@ -205,6 +205,18 @@ def test_pictures_in_a_jpeg_do_not_show_through_into_their_neighbours(tmp_path: 
         assert abs(found - 255 * (image % 2)).max() <= 1
 
 
+def test_noise_is_kept_as_well(tmp_path: Path) -> None:
+    """It takes more than a byte a pixel as a JPEG."""
+    pixels = noise(30, 96, 96)
+    grid = Grid(spans(1, 96, 0, 1, 96), spans(1, 96, 0, 1, 96))
+    pictures, _ = written(tmp_path, pixels, [liking("000-x", grid, 9, 30)])
+    assert (tmp_path / pictures["files"][0]).stat().st_size > len(pictures["places"]) * 96 * 96
+    for image, (sheet, y, x) in pictures["places"].items():
+        with Image.open(tmp_path / pictures["files"][sheet]) as opened:
+            found = np.asarray(opened.convert("RGB"), int)[y : y + 96, x : x + 96]
+        assert np.abs(found - pixels[image].transpose(1, 2, 0)).mean() < 25
+
+
 def test_only_images_that_somebody_likes_are_kept_and_each_is_read_once(tmp_path: Path) -> None:
     class Counting(Arrays):
         reads: list[int] = []  # noqa: RUF012 — one list for the test

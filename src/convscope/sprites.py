@@ -326,13 +326,24 @@ def _suffix(height: int, width: int) -> str:
 
 
 def _save(picture: Image.Image, path: Path) -> None:
+    data = encoded(picture, f"{path.parent.name}/{path.name}")
+    write(path, data)
+    write(_note(path), _checksum(data))
+
+
+def encoded(sheet: Image.Image, name: str) -> bytes:
+    """The file of a sheet that is called so, as in ``strips/000-c1-000.jpg``."""
     buffer = io.BytesIO()
-    if path.suffix == ".png":
-        picture.save(buffer, "PNG", optimize=True)
-    else:
-        picture.save(buffer, "JPEG", quality=_QUALITY[path.parent.name], subsampling=0, optimize=True)
-    write(path, buffer.getvalue())
-    write(_note(path), _checksum(buffer.getvalue()))
+    if name.endswith(".png"):
+        sheet.save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+    options = {"quality": _QUALITY[name.partition("/")[0]], "subsampling": 0}
+    try:
+        sheet.save(buffer, "JPEG", optimize=True, **options)
+    except OSError:  # Pillow has room for a byte a pixel where it optimises, and noise takes more
+        buffer = io.BytesIO()
+        sheet.save(buffer, "JPEG", **options)
+    return buffer.getvalue()
 
 
 def likes_of(slug: str, grid: Grid, topk: Mapping[str, Any], ranks: int) -> Likes:

@@ -6,7 +6,6 @@ picture is the same in both cases.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
@@ -16,6 +15,7 @@ from PIL import Image
 
 from convscope.atlas import Atlas
 from convscope.report.selection import Shown
+from convscope.sprites import encoded
 
 Put = Callable[[str, bytes], None]
 
@@ -43,7 +43,7 @@ def write_strips(atlas: Atlas, shown: Shown, put: Put) -> list[str]:
         for row, unit in enumerate(units):
             whole, top = atlas.sheet(strips["files"][unit // rows]), unit % rows * height
             sheet.paste(whole.crop((0, top, whole.width, top + height)), (0, row * height))
-        put(name, _encoded(sheet, name))
+        put(name, encoded(sheet, name))
         files.append(name)
     return files
 
@@ -70,18 +70,9 @@ def write_pictures(atlas: Atlas, wanted: Sequence[int] | None, put: Put) -> tupl
             cell = (left, top, left + width, top + height)
             sheet.paste(atlas.sheet(pictures["files"][was]).crop(cell), (x, y))
             places[image] = [len(files), y, x]
-        put(name, _encoded(sheet, name))
+        put(name, encoded(sheet, name))
         files.append(name)
     return files, places
-
-
-def _encoded(sheet: Image.Image, name: str) -> bytes:
-    buffer = io.BytesIO()
-    if name.endswith(".png"):
-        sheet.save(buffer, "PNG", optimize=True)
-    else:
-        sheet.save(buffer, "JPEG", quality=75, subsampling=0, optimize=True)
-    return buffer.getvalue()
 
 
 def about_pictures(atlas: Atlas, files: Sequence[str], places: dict[int, list[int]]) -> dict[str, Any]:
