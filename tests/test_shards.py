@@ -15,7 +15,7 @@ import torch
 
 from convscope import shards
 from convscope.errors import AtlasError
-from convscope.shards import ShardState, ShardStore, key, write
+from convscope.shards import ShardState, ShardStore, differences, key, write
 
 JOB = {"network": "abc", "batch_size": 4, "layers": ["a", "b"], "images": {"spec": "photos", "count": 9}}
 KEYS = ("k0", "k1", "k2", "k3")
@@ -360,3 +360,7 @@ def test_keys_tell_jobs_and_images_apart() -> None:
     assert key({"a": 1, "b": 2}, 0, "x") == key({"b": 2, "a": 1}, 0, "x")
     keys = {key({"a": 1}, 0, "x"), key({"a": 2}, 0, "x"), key({"a": 1}, 1, "x"), key({"a": 1}, 0, "y"), key("x")}
     assert len(keys) == 5
+
+
+def test_differences_can_be_printed_whatever_a_damaged_job_is_called() -> None:
+    assert differences({"a": 1, "\ud800": 2}, {"a": 3}) == "a: 1 there, 3 here; \\ud800: 2 there, None here"

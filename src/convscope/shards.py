@@ -258,4 +258,5 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
         elif one != other:
             plain = all(not isinstance(value, str | list | dict) or len(value) < 20 for value in (one, other))
             parts.append(f"{name}: {one!r} there, {other!r} here" if plain else f"another value of '{name}'")
-    return "; ".join(parts)
+    # A damaged file can have names in it that no text can hold.
+    return "; ".join(parts).encode("utf-8", "backslashreplace").decode()
