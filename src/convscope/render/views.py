@@ -23,6 +23,7 @@ from convscope.preprocess import Preprocess
 from convscope.receptive_field import ReceptiveFields, receptive_fields
 from convscope.recorder import record
 from convscope.render import charts, inline, text
+from convscope.render.environment import environment
 from convscope.render.facts import attention, dead, layer_facts, outstanding, unit_flags
 
 _PATCHES = 12  # units of a layer in the view of an atlas
@@ -206,14 +207,7 @@ def _page(template: str, **context: Any) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("convscope.render"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    pages = environment("convscope.render")
     style = importlib.resources.files("convscope.render") / "templates" / "notebook.css"
-    pages.filters.update(figure=text.figure, percent=text.percent, scaled=text.scaled)
     pages.globals.update(style=style.read_text(encoding="utf-8"), meaning=MEANING, convscope=convscope.__version__)
     return pages

@@ -15,9 +15,8 @@ from markupsafe import Markup
 
 import convscope
 from convscope.atlas import Atlas
-from convscope.diagnosis import MEANING
 from convscope.errors import AtlasError
-from convscope.render import text
+from convscope.render.environment import environment
 from convscope.report import sheets
 from convscope.report.contents import Contents
 from convscope.report.pages import attention, classes, filters, layer, network, samples, search, unit
@@ -125,7 +124,7 @@ class _Folder:
 
 
 def _write(atlas: Atlas, shown: Sequence[Shown], folder: Path, progress: Callable[[int, int], None]) -> None:
-    out = _Folder(folder, _environment())
+    out = _Folder(folder, environment("convscope.report"))
     _assets(out)
     strips = {each.slug: Strips(each, sheets.write_strips(atlas, each, out.put)) for each in shown}
     files, places = sheets.write_pictures(atlas, _pictured(atlas, shown), out.put)
@@ -183,18 +182,6 @@ def _layer(out: _Folder, contents: Contents, shown: Shown) -> None:
     samples.write_maps(contents, shown, out.put)
 
 
-def _environment() -> jinja2.Environment:
-    pages = jinja2.Environment(
-        loader=jinja2.PackageLoader("convscope.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    pages.filters.update(figure=text.figure, percent=text.percent, scaled=text.scaled)
-    return pages
-
-
 def _globals(contents: Contents) -> dict[str, Any]:
     """What every template may use."""
 
@@ -230,7 +217,6 @@ def _globals(contents: Contents) -> dict[str, Any]:
         "date": contents.atlas.date,
         "contents": contents,
         "convscope": convscope.__version__,
-        "meaning": MEANING,
         "terms": TERMS,
         "flag_term": of_flag,
         "attention_count": sum(attention.counts(contents).values()) + len(contents.atlas.run["results"]["warnings"]),
