@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convscope.diorama.camera import Camera
 from convscope.diorama.colours import COLOURS, RGB, Light, mix, rgb
 from convscope.diorama.dice import Dice
 from convscope.diorama.kinds import CLUTTER, NOVEL, TRAINED, Kind
@@ -79,15 +80,20 @@ def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[in
     light = d.pick(place.lights)
     stage = Stage(light, d.sign())
     room = place.build(stage, d)
+    if label_set == "scenes":
+        camera = Camera.drawn(d, room)
+        stage.items = [camera.item(item) for item in stage.items]
+        room = camera.room(room)
     actors: list[Actor] = []
     if label_set == "objects":
         actors.append(_main(stage, room, d, kinds[rank]))
     else:
+        fitting = [each for each in kinds if fits(each, place) and room.shows(each.home)]
         for _ in range(d.whole(1, 3)):
-            kind = d.pick([each for each in kinds if fits(each, place)])
+            kind = d.pick(fitting)
             actors += _free(stage, room, d, kind, (0.09, 0.16), actors)
     for _ in range(d.whole(0, 4)):
-        actors += _free(stage, room, d, CLUTTER_OF[d.pick(room.clutter)], (0.035, 0.1), actors)
+        actors += _free(stage, room, d, CLUTTER_OF[d.pick(room.clutter)], (0.032, 0.085), actors)
     if label_set == "objects" and d.chance(0.5) and actors[0].base >= room.ground[0] - 0.03:
         actors.append(_before(stage, room, d, actors[0]))
     order = sorted(range(len(actors)), key=lambda k: actors[k].base)
@@ -216,7 +222,7 @@ class _Body:
     def spot(self, room: Room, d: Dice) -> tuple[float, float]:
         """Where it can stand, fly or swim."""
         x = d(self.w + 0.015, 0.985 - self.w)
-        home = {"air": room.air, "water": room.water}.get(self.kind.home)
+        home = room.height_of(self.kind.home)
         if home is None:
             return x, max(d(*room.ground), 2 * self.h + 0.02)
         if self.kind.home == "water":  # not lower than the shore

@@ -15,7 +15,7 @@ from convscope.images.base import ImageSet, Label
 from convscope.preprocess import Picture
 
 SIZE = 96  # pixels, where none is written
-VERSION = 1  # goes up whenever an image of the diorama changes
+VERSION = 2  # goes up whenever an image of the diorama changes
 
 
 @dataclass(frozen=True, eq=False)

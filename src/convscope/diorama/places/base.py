@@ -31,6 +31,14 @@ class Room:
     bands: tuple[tuple[float, RGB], ...]
     clutter: tuple[str, ...]
 
+    def height_of(self, home: str) -> tuple[float, float] | None:
+        """Where things of this home have their middle; None where they stand on the ground, or cannot be."""
+        return {"air": self.air, "water": self.water}.get(home)
+
+    def shows(self, home: str) -> bool:
+        """Whether things of this home can be here."""
+        return home == "ground" or self.height_of(home) is not None
+
 
 @dataclass(frozen=True)
 class Place:
