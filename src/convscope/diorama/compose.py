@@ -92,8 +92,8 @@ def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[in
         for _ in range(d.whole(1, 3)):
             kind = d.pick(fitting)
             actors += _free(stage, room, d, kind, (0.09, 0.16), actors)
-    for _ in range(d.whole(0, 4)):
-        actors += _free(stage, room, d, CLUTTER_OF[d.pick(room.clutter)], (0.032, 0.085), actors)
+    for _ in range(d.whole(0, 6)):
+        actors += _free(stage, room, d, CLUTTER_OF[d.pick(room.clutter)], (0.035, 0.1), actors)
     if label_set == "objects" and d.chance(0.5) and actors[0].base >= room.ground[0] - 0.03:
         actors.append(_before(stage, room, d, actors[0]))
     order = sorted(range(len(actors)), key=lambda k: actors[k].base)
@@ -154,7 +154,7 @@ def _print(item: Item, ink: RGB, paper: RGB) -> Item:
 def _main(stage: Stage, room: Room, d: Dice, kind: Kind) -> Actor:
     """The main object: half are kept off the middle of the image, and most of the others are there by chance."""
     outside = d.chance(0.5)
-    half = d(0.14, 0.25)
+    half = d(0.12, 0.25)
     body = _Body(kind, d, half)
     spot = body.spot(room, d)
     for _ in range(40):
@@ -206,7 +206,7 @@ class _Body:
         c, s = math.cos(turn), math.sin(turn)
         way = d.sign()
         loose = 0.0 if kind in CLUTTER else 1.0  # balls are round
-        wide, lean = math.exp(loose * d(-0.25, 0.25)), loose * d(-0.14, 0.14)
+        wide, lean = math.exp(loose * d(-0.28, 0.28)), loose * d(-0.18, 0.18)
         frame = np.array(((way * c * wide, -s), (lean - way * s * wide, -c)))
         everything = np.concatenate([each for part in parts for each in part.polygons]) @ frame
         low, high = everything.min(0), everything.max(0)
