@@ -14,6 +14,7 @@ import click
 
 import convscope
 from convscope.cli.activations import activations
+from convscope.cli.confusion import confusion
 from convscope.cli.diorama import diorama
 from convscope.cli.filters import filters
 from convscope.cli.layers import layers
@@ -76,5 +77,6 @@ main.add_command(report)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)
+main.add_command(confusion)
 main.add_command(train)
 main.add_command(diorama)
