@@ -11,11 +11,12 @@ import pytest
 
 from convscope import zoo
 from convscope.errors import TrainingError
+from convscope.images import open_images
+from convscope.network import load
 from convscope.training import Recipe
 from convscope.training.optimizers import AdamW
-from convscope.training.recipe import FOLDER, known
-from convscope.training.schedules import Constant, Cosine, OneCycle
-from convscope.zoo.weights import digits_lenet5
+from convscope.training.recipe import known
+from convscope.training.schedules import Constant, Cosine
 from training_nets import plain
 
 TOML = """
@@ -78,15 +79,15 @@ def test_other_epochs_and_seeds() -> None:
     assert recipe.but(epochs=60) == recipe.but() == recipe
 
 
-def test_digits_lenet5_is_the_recipe_of_the_embedded_network() -> None:
-    recipe, old = Recipe.open("digits-lenet5"), digits_lenet5
-    assert (FOLDER / "digits-lenet5.toml").is_file()
-    assert "digits-lenet5" in known()
-    assert recipe.preprocess == old.PREPROCESS
-    assert (recipe.course.epochs, recipe.course.batch_size) == (old.EPOCHS, old.BATCH)
-    assert recipe.optimizer == AdamW(rate=old.RATE, decay=old.DECAY)
-    assert recipe.schedule == OneCycle()
-    assert recipe.course.label_smoothing == 0.05
+@pytest.mark.parametrize("name", zoo.EMBEDDED)
+def test_every_embedded_network_has_its_recipe(name: str) -> None:
+    entry = zoo.EMBEDDED[name]
+    recipe, network = Recipe.open(entry.weights.stem), load(name)
+    assert entry.weights.stem in known()
+    assert recipe.net.arch == entry.arch
+    assert recipe.preprocess == network.preprocess
+    assert recipe.course.expected is not None
+    assert tuple(recipe.net.classes or open_images(recipe.pictures.train).classes or ()) == network.classes
 
 
 SLIPS: dict[str, tuple[dict[str, Any], str]] = {

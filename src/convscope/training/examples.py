@@ -19,7 +19,7 @@ from convscope.scanner.batches import batches
 from convscope.scanner.progress import Report, counter
 from convscope.training.recipe import Recipe
 
-KEPT = 1 << 30  # bytes of inputs that stay in memory; more are read again in every epoch, with the same result
+KEPT = 2 << 30  # bytes of inputs that stay in memory; more are read again in every epoch, with the same result
 
 
 @dataclass(eq=False)

@@ -1,1 +1,1 @@
-"""Weights that come with convscope, and beside each the recipe that made it."""
+"""Weights that come with convscope; ``convscope.training.embedded`` says how they were made."""
