@@ -85,6 +85,18 @@ def test_images_beside_their_label_maps_are_no_classes(tmp_path: Path) -> None:
     assert set(open_images(tmp_path).labels) == {"Masks", "dogs", "images", "labels"}, "these may be classes after all"
 
 
+def test_label_maps_are_no_images_where_a_table_gives_the_labels(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/b.png", "masks/object/a.png", "masks/b.png")
+    (tmp_path / "labels.csv").write_text("file,label\nimages/a.png,cat\n")
+    images = open_images(tmp_path)
+    assert (list(images.names), list(images.labels)) == (["images/a.png", "images/b.png"], ["cat", None])
+    assert images.remark == "the 2 files in masks were taken for label maps and left out"
+    (tmp_path / "labels.csv").write_text("file,label\nmasks/b.png,cat\nmasks/object/a.png,dog\n")
+    images = open_images(tmp_path)  # what it lists is wanted
+    assert list(images.labels) == [None, None, "cat", "dog"]
+    assert images.remark is None
+
+
 def test_splits_are_no_classes(tmp_path: Path) -> None:
     touch(tmp_path / "plain", "train/a.png", "test/b.png")
     assert set(open_images(tmp_path / "plain").labels) == {None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -73,9 +73,9 @@ def from_folder(root: Path, spec: str, names: list[str]) -> Files:
     """
     table = root / "labels.csv"
     labels: dict[str, Label] = {}
-    remark = None
     if table.is_file():
         labels = labels_of_files(table)
+        names, remark = _without_truths(names, labels)
         names = _in_order({*names, *labels})
     else:
         names, remark = _without_truths(names)
@@ -123,15 +123,21 @@ def _loops(folder: Path) -> bool:
     return folder.is_symlink() and folder.resolve() in {each.resolve() for each in folder.parents}
 
 
-def _without_truths(names: list[str]) -> tuple[list[str], str | None]:
-    """The images where images and their label maps lie side by side: those folders are no classes."""
+def _without_truths(names: list[str], listed: Container[str] = ()) -> tuple[list[str], str | None]:
+    """The images where images and their label maps lie side by side: those folders are no classes.
+
+    Args:
+        listed: files that are images wherever they lie.
+    """
     tops = {PurePosixPath(name).parts[0] for name in names if "/" in name}
     pictures = {top for top in tops if top.lower() in _PICTURES}
     truths = {top for top in tops if top.lower() in _TRUTHS}
     if len(pictures) != 1 or not truths or tops != pictures | truths:
         return names, None
-    kept = [name for name in names if PurePosixPath(name).parts[0] not in truths]
+    kept = [name for name in names if name in listed or PurePosixPath(name).parts[0] not in truths]
     left_out = len(names) - len(kept)
+    if not left_out:
+        return names, None
     return kept, f"the {left_out} files in {', '.join(sorted(truths))} were taken for label maps and left out"
 
 
