@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
+
+from convscope.cli.common import json_option, print_json, progress_bar
 
 
 @click.group()
@@ -41,3 +44,40 @@ def sheet(images: str, output: Path, rows: int, columns: int, size: int, start: 
     scenes = [render(chosen.label_set, chosen.split, start + k, size) for k in range(rows * columns)]
     Image.fromarray(draw(scenes, columns, SHOWN if maps else ())).save(output)
     click.echo(f"{output}: {len(scenes)} images of {images}")
+
+
+@diorama.command()
+@click.argument("images")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the files, a new one.")
+@click.option("--limit", type=click.IntRange(min=1), help="Write so many images, the first of the split.")
+@click.option("--size", type=click.IntRange(min=1), help="Pixels of an image; by default 96.")
+@json_option
+def export(images: str, output: Path, limit: int | None, size: int | None, as_json: bool) -> None:
+    """Write IMAGES (LABELSET/SPLIT, such as objects/test) as files, with all that is known of them.
+
+    Label maps, boxes, captions, questions with answers; world.json in the folder says what is where. The folder is a
+    set of IMAGES for every other command.
+    """
+    from convscope.diorama.export import export as write
+    from convscope.images.diorama import Diorama
+
+    name = images.removeprefix("diorama:")
+    if size is not None and ":" in name:
+        raise click.UsageError(f"--size {size}, and a size in {images}: give one of them")
+    chosen = Diorama.open(f"diorama:{name}" if size is None else f"diorama:{name}:{size}")
+    start = time.perf_counter()
+    with progress_bar() as bar:
+        count = write(
+            chosen.label_set,
+            chosen.split,
+            output,
+            limit=limit,
+            size=chosen.size,
+            progress=lambda done, total: bar("export", done, total),
+        )
+    seconds = time.perf_counter() - start
+    if as_json:
+        took = {"seconds": round(seconds, 3), "images_per_second": round(count / seconds, 2)}
+        print_json({"folder": str(output), "images": count, "size": chosen.size} | took)
+    else:
+        click.echo(f"{output}: {count} images of {chosen.spec}, {seconds:.1f} s ({count / seconds:.0f} images/s)")

@@ -16,12 +16,11 @@ from convscope.diorama.compose import class_of
 from convscope.diorama.kinds import CLUTTER, NOVEL, TRAINED
 from convscope.diorama.names import CATEGORIES, TABLES
 from convscope.diorama.places import PLACES
-from convscope.diorama.scene import Scene, Thing, render
+from convscope.diorama.scene import VERSION, Scene, Thing, render
 from convscope.diorama.splits import COUNTS, LABEL_SETS, SPLITS, check, classes
 from convscope.diorama.words import Question
 
 __all__ = [
-    "CATEGORIES", "CLUTTER", "COUNTS", "LABEL_SETS", "NOVEL", "PLACES", "SPLITS", "TABLES", "TRAINED", "Question",
-        "Scene", "Thing", "check", "class_of",
-    "classes", "render",
+    "CATEGORIES", "CLUTTER", "COUNTS", "LABEL_SETS", "NOVEL", "PLACES", "SPLITS", "TABLES", "TRAINED", "VERSION",
+    "Question", "Scene", "Thing", "check", "class_of", "classes", "render",
 ]  # fmt: skip

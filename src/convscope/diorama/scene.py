@@ -21,6 +21,7 @@ from convscope.errors import ImagesError
 Map = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 SIZES = (32, 1024)  # the least and the largest size, in pixels
+VERSION = 2  # goes up whenever an image of the diorama changes
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ from convscope.images.base import ImageSet, Label
 from convscope.preprocess import Picture
 
 SIZE = 96  # pixels, where none is written
-VERSION = 2  # goes up whenever an image of the diorama changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,5 +78,5 @@ class Diorama(ImageSet):
     def signature(self, start: int, stop: int) -> str:
         """See `ImageSet.signature`."""
         return hashlib.sha256(
-            f"{VERSION} {self.label_set}/{self.split}:{self.size} {start} {stop}".encode()
+            f"{diorama.VERSION} {self.label_set}/{self.split}:{self.size} {start} {stop}".encode()
         ).hexdigest()
