@@ -81,3 +81,12 @@ def export(images: str, output: Path, limit: int | None, size: int | None, as_js
         print_json({"folder": str(output), "images": count, "size": chosen.size} | took)
     else:
         click.echo(f"{output}: {count} images of {chosen.spec}, {seconds:.1f} s ({count / seconds:.0f} images/s)")
+
+
+@diorama.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for the files, a new one.")
+def sounds(output: Path) -> None:
+    """Write what each kind of thing sounds like, as WAV files to listen to."""
+    from convscope.diorama.sound import write_sounds
+
+    click.echo(f"{output}: {write_sounds(output)} sounds")

@@ -62,6 +62,7 @@ class Scene:
     Args:
         index: the number of the image in its split.
         size: height and width in pixels.
+        seed: of the world.
         category: the scene category.
         light: the time of day.
         label: the class in its label set.
@@ -71,6 +72,7 @@ class Scene:
     split: str
     index: int
     size: int
+    seed: int
     category: str
     light: str
     label: str
@@ -189,4 +191,4 @@ def render(
         raise ImagesError(f"diorama: image {index}; expected 0 or more")
     made = plan(label_set, split, seed, index, [number - 1 for number in without])
     label = made.kind if label_set == "objects" else made.place.name
-    return Scene(label_set, split, index, size, made.place.name, made.light.name, label, made)
+    return Scene(label_set, split, index, size, seed, made.place.name, made.light.name, label, made)
