@@ -215,6 +215,27 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor], origin: str) -
         raise NetworkError(f"{origin}: the weights cannot be copied into the architecture ({error})") from error
 
 
+def start_from(module: nn.Module, path: Path) -> tuple[str, ...]:
+    """Copy what fits of the weights in a file into `module`, to train on from there; the names of what stays as it was.
+
+    A tensor fits where the module has one of the same name and shape. So a head for other classes begins anew.
+
+    Raises:
+        NetworkError: the file cannot be read, or none of its weights fits.
+    """
+    own = module.state_dict()
+    fitting = max((_fitting(weights, own) for weights in read_weights(path)), key=len)
+    if not fitting:
+        raise NetworkError(f"{path}: none of its weights fits the architecture by name and shape; it has {_first(own)}")
+    put_weights(module, {**own, **fitting}, str(path))
+    return tuple(name for name in own if name not in fitting and not name.endswith("num_batches_tracked"))
+
+
+def _fitting(weights: _Weights, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    tensors = _closest(weights, own).tensors
+    return {name: tensors[name] for name in own if name in tensors and _fits({name: tensors[name]}, {name: own[name]})}
+
+
 def _faults(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
     """What of `weights` does not fit those of a module, in words."""
     # BatchNorm counts its batches; checkpoints from elsewhere often leave that out, and evaluation never reads it.

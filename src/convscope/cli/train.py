@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convscope.cli.common import device_option, find_factories, json_option, print_json, progress_bar, usable_device
+
+if TYPE_CHECKING:
+    from convscope.training.recipe import Net
 
 
 @click.command()
@@ -53,7 +56,7 @@ def train(
     if as_json:
         print_json(result)
     else:
-        _print(result, found.net.arch)
+        _print(result, found.net)
 
 
 def _say(line: Mapping[str, Any], epochs: int) -> None:
@@ -74,6 +77,7 @@ def _result(folder: Path, log: Mapping[str, Any], top1: float, expected: float |
         "top1_right": last["val_right"],
         "images": last["val_images"],
         "expected": expected,
+        "fresh": log.get("fresh"),
         "seconds": log["seconds"],
         "checkpoints": [str(folder / each["file"]) for each in log["checkpoints"]],
         "last": {**log["last"], "file": str(folder / log["last"]["file"])},
@@ -83,8 +87,10 @@ def _result(folder: Path, log: Mapping[str, Any], top1: float, expected: float |
     }
 
 
-def _print(result: Mapping[str, Any], arch: str) -> None:
-    last, best = result["last"], result["best"]
+def _print(result: Mapping[str, Any], net: Net) -> None:
+    last, best, fresh = result["last"], result["best"], result["fresh"]
+    if fresh is not None:
+        click.echo(f"started from {net.weights}; random were {', '.join(fresh) or 'none'}")
     click.echo(f"{result['epochs']} epochs, {len(result['checkpoints'])} checkpoints, {result['seconds']:.1f} s")
     click.echo(f"last: top-1 {last['top1']:.1%} of {result['images']} validation images, {last['file']}")
     click.echo(f"best: top-1 {best['top1']:.1%} after epoch {best['epoch']}, chosen by them, {best['file']}")
@@ -94,4 +100,4 @@ def _print(result: Mapping[str, Any], arch: str) -> None:
         click.echo(f"skipped {result['skipped'] - 5} more; training.json lists them", err=True)
     if result["expected"] is not None and last["top1"] < result["expected"]:
         click.echo(f"warning: the recipe expects a top-1 of {result['expected']:.1%} or more", err=True)
-    click.echo(f"look at it: convscope scan {last['file']} --arch {arch} IMAGES -o ATLAS --report REPORT")
+    click.echo(f"look at it: convscope scan {last['file']} --arch {net.arch} IMAGES -o ATLAS --report REPORT")

@@ -61,6 +61,7 @@ class Loop:
 
     Args:
         examples: what is trained on; `held_out` measures the accuracy.
+        fresh: the names of random weights, where the others are those of a checkpoint.
     """
 
     recipe: Recipe
@@ -68,6 +69,7 @@ class Loop:
     examples: Examples
     held_out: Examples
     device: torch.device
+    fresh: list[str] | None = None
     position: Position = field(default_factory=Position)
     _looked: list[tuple[int, Tensor, Tensor, int]] = field(default_factory=list)
 

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from convscope import zoo
 from convscope.errors import ConvscopeError, TrainingError, nearest
@@ -27,9 +27,15 @@ EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)  # at which Zeiler & Fergus looked at the
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """What is trained. Without `classes` they are the classes, or the sorted labels, of the training images."""
+    """What is trained. Without `classes` they are the classes, or the sorted labels, of the training images.
+
+    Args:
+        weights: what it starts from, where their names and shapes are the architecture's; None for random weights. A
+            path is looked for beside the recipe first.
+    """
 
     arch: str = text("an architecture of the zoo, torchvision:NAME, timm:NAME or package.module:factory")
+    weights: str | None = text("a checkpoint, or an embedded network as diorama:objects", None)
     classes: tuple[str, ...] | None = names("a list of different names")
 
 
@@ -129,8 +135,8 @@ class Recipe:
         schedule = one_of(SCHEDULES, parts["schedule"], f"{origin}: [schedule]") if "schedule" in parts else Constant()
         return cls(
             name,
-            net,
-            _beside(table(Pictures, parts["images"], f"{origin}: [images]"), folder),
+            _beside(net, folder, "weights"),
+            _beside(table(Pictures, parts["images"], f"{origin}: [images]"), folder, "train", "val"),
             preprocess,
             one_of(OPTIMIZERS, parts["optimizer"], f"{origin}: [optimizer]"),
             schedule,
@@ -160,6 +166,7 @@ class Recipe:
         }
 
 
+Given = TypeVar("Given", Net, Pictures)
 _TABLES = ("network", "images", "preprocessing", "optimizer", "schedule", "augmentation", "checkpoints")
 
 
@@ -187,10 +194,10 @@ def _preprocess(arch: str, data: Any, origin: str) -> Preprocess:
     )
 
 
-def _beside(pictures: Pictures, folder: Path) -> Pictures:
-    """Paths that are there beside the recipe; all else as it is written."""
-    found = {
-        field: str(folder / spec) if (folder / spec).exists() else spec
-        for field, spec in dataclasses.asdict(pictures).items()
+def _beside(table_: Given, folder: Path, *fields: str) -> Given:
+    """The table with paths that are there beside the recipe; all else as it is written."""
+    specs = {field: getattr(table_, field) for field in fields}
+    found: dict[str, Any] = {
+        field: str(folder / spec) for field, spec in specs.items() if spec and (folder / spec).exists()
     }
-    return Pictures(**found)
+    return dataclasses.replace(table_, **found)

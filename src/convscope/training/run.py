@@ -18,6 +18,8 @@ from typing import Any
 import torch
 
 import convscope
+from convscope import zoo
+from convscope.checkpoint import start_from
 from convscope.errors import NetworkError, TrainingError
 from convscope.images import ImageSet, open_images
 from convscope.network import Network, logits, untrained
@@ -99,9 +101,15 @@ def _loop(recipe: Recipe, images: list[ImageSet], device: torch.device) -> Loop:
     """Everything before the first step."""
     card = recipe.preprocess.to_json() | {"output": "softmax", "classes": list(classes(recipe, images[0]))}
     network = untrained(recipe.net.arch, card, recipe.course.seed)
+    fresh = None if recipe.net.weights is None else [*start_from(network.module, _file(recipe.net.weights))]
     outputs = _outputs(network)
     train, val = (Examples.of(each, network, outputs) for each in images)
-    return Loop(recipe, network, train, val, device)
+    return Loop(recipe, network, train, val, device, fresh=fresh)
+
+
+def _file(weights: str) -> Path:
+    """The checkpoint that a recipe starts from."""
+    return zoo.EMBEDDED[weights].weights if weights in zoo.EMBEDDED else Path(weights)
 
 
 def _outputs(network: Network) -> int:
@@ -162,7 +170,8 @@ class _Run:
         card = self.loop.network.preprocess.to_json()
         self.card = card | {"output": "softmax", "classes": list(self.loop.network.classes or ())}
         self.log: dict[str, Any] = {"finished": False, "job": json.loads(json.dumps(job)), "seconds": 0.0, "epochs": [],
-                                    "checkpoints": [], "best": None, "last": None, "skipped": []}  # fmt: skip
+                                    "fresh": self.loop.fresh, "checkpoints": [], "best": None, "last": None,
+                                    "skipped": []}  # fmt: skip
         state = self.folder.state()
         if there is None or state is None:
             self.folder.write_log(self.log)
