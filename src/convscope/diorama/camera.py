@@ -15,6 +15,7 @@ from convscope.diorama.dice import Dice
 from convscope.diorama.places import Room
 from convscope.diorama.stage import Item
 
+Box = tuple[float, float, float, float]
 NEAREST = 1.8  # how many times larger than life a place is shown at most
 LOWEST = 0.86  # where the ground begins at most, so that things can stand on it
 # What dark and bright paints fade to.
@@ -33,18 +34,49 @@ TONES = tuple(
 
 
 @dataclass(frozen=True)
-class Camera:
-    """A window on the place, and the colours it is seen in.
+class Window:
+    """What is seen of a place.
 
     Args:
         zoom: 1 shows all of the place.
         x, y: the upper left corner of the window, in shares of the place.
-        tones: what paints fade to, and by which share.
     """
 
     zoom: float
     x: float
     y: float
+
+    def height(self, y: float) -> float:
+        """Where a height of the place is in the image."""
+        return (y - self.y) * self.zoom
+
+    def box(self, box: Box) -> Box:
+        """Where a box of the place is in the image: x0, y0, x1, y1."""
+        x0, y0, x1, y1 = box
+        return (x0 - self.x) * self.zoom, self.height(y0), (x1 - self.x) * self.zoom, self.height(y1)
+
+    def item(self, item: Item) -> Item:
+        """A surface of the place as it lies in the image."""
+        corner = np.array((self.x, self.y))
+        a, b, c = item.slope
+        return dataclasses.replace(
+            item,
+            polygons=tuple((each - corner) * self.zoom for each in item.polygons),
+            slope=(a / self.zoom, b / self.zoom, c + a * self.x + b * self.y),
+        )
+
+
+WHOLE = Window(1.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Camera(Window):
+    """A window on the place, and the colours it is seen in.
+
+    Args:
+        tones: what paints fade to, and by which share.
+    """
+
     tones: tuple[RGB, RGB]
     share: float
 
@@ -56,10 +88,6 @@ class Camera:
         x, y = d(0.0, hidden), d(max(0.0, room.ground[0] - LOWEST / zoom), hidden)
         return cls(zoom, x, y, d.pick(TONES), max(0.0, d(-0.35, 0.75)))
 
-    def height(self, y: float) -> float:
-        """Where a height of the place is in the image."""
-        return (y - self.y) * self.zoom
-
     def paint(self, paint: RGB) -> RGB:
         """A paint of the place as it is seen."""
         lightness = (0.3 * paint[0] + 0.59 * paint[1] + 0.11 * paint[2]) / 255
@@ -67,16 +95,9 @@ class Camera:
 
     def item(self, item: Item) -> Item:
         """A surface of the place as it is seen."""
-        corner = np.array((self.x, self.y))
-        a, b, c = item.slope
-        return dataclasses.replace(
-            item,
-            polygons=tuple((each - corner) * self.zoom for each in item.polygons),
-            dark=self.paint(item.dark),
-            middle=self.paint(item.middle),
-            bright=self.paint(item.bright),
-            slope=(a / self.zoom, b / self.zoom, c + a * self.x + b * self.y),
-        )
+        seen = super().item(item)
+        seen.dark, seen.middle, seen.bright = self.paint(item.dark), self.paint(item.middle), self.paint(item.bright)
+        return seen
 
     def room(self, room: Room) -> Room:
         """Where things can be in the image."""
