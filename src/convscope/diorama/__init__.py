@@ -12,6 +12,7 @@ place. Splits ``train``, ``val`` and ``test``; for transfer ``novel``, 12 kinds 
 same kinds printed in one ink.
 """
 
+from convscope.diorama.clips import Clip, clip
 from convscope.diorama.compose import class_of
 from convscope.diorama.kinds import CLUTTER, NOVEL, TRAINED
 from convscope.diorama.names import CATEGORIES, TABLES
@@ -22,5 +23,5 @@ from convscope.diorama.words import Question
 
 __all__ = [
     "CATEGORIES", "CLUTTER", "COUNTS", "LABEL_SETS", "NOVEL", "PLACES", "SPLITS", "TABLES", "TRAINED", "VERSION",
-    "Question", "Scene", "Thing", "check", "class_of", "classes", "render",
+    "Clip", "Question", "Scene", "Thing", "check", "class_of", "classes", "clip", "render",
 ]  # fmt: skip

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from convscope.diorama.camera import Camera
+from convscope.diorama.camera import WHOLE, Camera, Window
 from convscope.diorama.colours import COLOURS, RGB, Light, mix, rgb
 from convscope.diorama.dice import Dice
 from convscope.diorama.kinds import CLUTTER, NOVEL, TRAINED, Kind
@@ -42,6 +43,7 @@ class Actor:
     Args:
         box: x0, y0, x1, y1.
         base: where it stands; things that stand lower are nearer.
+        axes: what is ahead of it, to the right in its own frame, and what is above it, as steps (x, y) in the image.
     """
 
     kind: Kind
@@ -49,6 +51,7 @@ class Actor:
     box: tuple[float, float, float, float]
     base: float
     main: bool
+    axes: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,9 @@ class Plan:
         owners: for each item the place of its thing in `actors`, or -1 where it belongs to the place.
         grain: where the grain of the picture starts, and which strength it has.
         kind: of the main object; empty where there is none.
+        room: where things can be in the image.
+        view: what the image shows of the place.
+        patterns: for each item zoom, x and y of the window its pattern is seen through; None: all lie on the image.
     """
 
     place: Place
@@ -69,6 +75,9 @@ class Plan:
     actors: tuple[Actor, ...]
     grain: tuple[int, int, int]
     kind: str
+    room: Room
+    view: Window
+    patterns: NDArray[np.float64] | None = None
 
 
 def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[int] = ()) -> Plan:
@@ -80,8 +89,9 @@ def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[in
     light = d.pick(place.lights)
     stage = Stage(light, d.sign())
     room = place.build(stage, d)
+    view: Window = WHOLE
     if label_set == "scenes":
-        camera = Camera.drawn(d, room)
+        view = camera = Camera.drawn(d, room)
         stage.items = [camera.item(item) for item in stage.items]
         room = camera.room(room)
     actors: list[Actor] = []
@@ -107,9 +117,8 @@ def plan(label_set: str, split: str, seed: int, index: int, without: Sequence[in
         ink, paper = d.pick(INKS)
         items = [_print(item, ink, paper) for item in items]
     kind_name = kinds[rank].name if label_set == "objects" else ""
-    return Plan(
-        place, light, tuple(items), tuple(owners), cast, (d.whole(0, 63), d.whole(0, 63), d.whole(0, 3)), kind_name
-    )
+    grain = (d.whole(0, 63), d.whole(0, 63), d.whole(0, 3))
+    return Plan(place, light, tuple(items), tuple(owners), cast, grain, kind_name, room, view)
 
 
 def fits(kind: Kind, place: Place) -> bool:
@@ -207,7 +216,7 @@ class _Body:
         way = d.sign()
         loose = 0.0 if kind in CLUTTER else 1.0  # balls are round
         wide, lean = math.exp(loose * d(-0.28, 0.28)), loose * d(-0.18, 0.18)
-        frame = np.array(((way * c * wide, -s), (lean - way * s * wide, -c)))
+        self.axes = frame = np.array(((way * c * wide, -s), (lean - way * s * wide, -c)))
         everything = np.concatenate([each for part in parts for each in part.polygons]) @ frame
         low, high = everything.min(0), everything.max(0)
         scale = 2 * half / float((high - low).max())
@@ -244,7 +253,7 @@ class _Body:
             edge = Item((), line, line, line, (0.0, 0.0, 32.0), 0, *labels, edge=True)
             body = Item(placed, *shades, stage.slope(placed, 15.0), surface, *labels, edge=True)
             items += [edge, body]
-        return Actor(self.kind, tuple(items), box, base, main)
+        return Actor(self.kind, tuple(items), box, base, main, self.axes)
 
     def _shadow(self, stage: Stage, room: Room, x: float, base: float) -> Item:
         ground = room.bands[-1][1]

@@ -63,11 +63,27 @@ def _grain(size: int, strength: int) -> NDArray[np.int16]:
     return np.round(RandomState(11).standard_normal((size + 64, size + 64, 1)) * GRAIN[strength]).astype(np.int16)
 
 
-def paint(items: Sequence[Item], index: Index, grain: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """The picture (size, size, 3)."""
+def _seen_through(windows: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.int32]:
+    """Where each pixel is looked up in the field of its item, so that the pattern moves and grows with the item."""
+    n = at.shape[0]
+    steps = (np.arange(n) + 0.5) / n
+    zoom, x, y = (each.take(at) for each in windows.T)
+    column, row = (np.floor(each * n).astype(np.int32) for each in (steps / zoom + x, steps[:, None] / zoom + y))
+    column, row = column % (2 * n), row % (2 * n)
+    where: NDArray[np.int32] = np.minimum(row, 2 * n - 1 - row) * n  # beyond its edges a field goes on mirrored
+    where += np.minimum(column, 2 * n - 1 - column)
+    return where
+
+
+def paint(
+    items: Sequence[Item], index: Index, grain: tuple[int, int, int], patterns: NDArray[np.float64] | None = None
+) -> NDArray[np.uint8]:
+    """The picture (size, size, 3); `patterns` as in `compose.Plan`."""
     n = index.shape[0]
     at = index.astype(np.intp)
     x, y, where = _grid(n // 2)
+    if patterns is not None:
+        where = _seen_through(patterns, at)
     slopes = np.array([item.slope for item in items], np.float32)
     fields = np.array([item.surface for item in items], np.int32) * (n * n)
     level = slopes[:, 0].take(at) * x

@@ -85,7 +85,7 @@ class Scene:
     @functools.cached_property
     def image(self) -> NDArray[np.uint8]:
         """The picture (size, size, 3), RGB."""
-        return raster.paint(self._plan.items, self._index, self._plan.grain)
+        return raster.paint(self._plan.items, self._index, self._plan.grain, self._plan.patterns)
 
     @functools.cached_property
     def _labels(self) -> Map:
