@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from convscope.diorama import CATEGORIES, TABLES, clip, render
 from convscope.diorama.camera import Window
@@ -326,3 +327,35 @@ def test_there_is_no_flow_from_the_last_frame_on():
     for t in (-1, 1):
         with pytest.raises(ImagesError, match=f"frame {t}; expected 0 to 0"):
             made.flow(t)
+
+
+def test_clips_are_written_to_look_at(tmp_path):
+    made = clip("objects", "test", 4, 64, frames=5)
+    for name in ("a.gif", "b.webp", "c"):
+        run = _convscope("objects/test", "4", "-o", str(tmp_path / name), "--frames", "5", "--size", "64")
+        assert run.exit_code == 0, run.output
+    for name, error in (("a.gif", 6), ("b.webp", 0)):
+        with Image.open(tmp_path / name) as film:
+            shown = [np.asarray(each.convert("RGB"), int) for each in ImageSequence.Iterator(film)]
+        for picture, frame in zip(shown, made.frames, strict=True):
+            assert np.abs(picture - frame.image).mean() <= error
+    files = sorted((tmp_path / "c").iterdir())
+    for file, frame in zip(files, made.frames, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(file)), frame.image)
+
+
+@pytest.mark.parametrize(
+    ("images", "name", "said"), [("objects/test", "a.mp4", ".webp"), ("objects", "a.gif", "split")]
+)
+def test_what_cannot_be_written_is_named(tmp_path, images, name, said):
+    run = _convscope(images, "4", "-o", str(tmp_path / name))
+    assert run.exit_code == 1
+    assert said in run.output
+
+
+def _convscope(*arguments):
+    from click.testing import CliRunner
+
+    from convscope.cli import main
+
+    return CliRunner().invoke(main, ["diorama", "clip", *arguments])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from convscope.cli.common import json_option, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @click.group()
@@ -90,3 +94,48 @@ def sounds(output: Path) -> None:
     from convscope.diorama.sound import write_sounds
 
     click.echo(f"{output}: {write_sounds(output)} sounds")
+
+
+@diorama.command()
+@click.argument("images")
+@click.argument("index", type=click.IntRange(0))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="A .gif or .webp, or a new folder for PNG."
+)
+@click.option("--frames", type=click.IntRange(min=2), default=16, show_default=True)
+@click.option("--size", type=click.IntRange(32, 1024), default=96, show_default=True, help="Pixels of a frame.")
+def clip(images: str, index: int, output: Path, frames: int, size: int) -> None:
+    """Write image number INDEX of IMAGES (LABELSET/SPLIT, such as objects/test) in motion, to look at."""
+    from PIL.Image import fromarray
+
+    from convscope.diorama import clip as make
+
+    label_set, _, split = images.removeprefix("diorama:").partition("/")
+    made = make(label_set, split, index, size, frames=frames)
+    _write([fromarray(frame.image) for frame in made.frames], output)
+    click.echo(f"{output}: {frames} frames of {images}, image {index}")
+
+
+def _write(pictures: list[Image], output: Path) -> None:
+    """An animation of 12.5 frames a second, or numbered files in a folder."""
+    from PIL.Image import Dither, new
+
+    from convscope.errors import ImagesError
+
+    kind = output.suffix.lower()
+    if kind == ".webp":
+        pictures[0].save(output, save_all=True, append_images=pictures[1:], duration=80, loop=0, lossless=True)
+    elif kind == ".gif":
+        width, height = pictures[0].size
+        film = new("RGB", (width, height * len(pictures)))
+        for t, picture in enumerate(pictures):
+            film.paste(picture, (0, t * height))
+        film = film.quantize(dither=Dither.NONE)  # one palette for all frames, or colours would flicker
+        cut = [film.crop((0, t * height, width, (t + 1) * height)) for t in range(len(pictures))]
+        cut[0].save(output, save_all=True, append_images=cut[1:], duration=80, loop=0)
+    elif kind:
+        raise ImagesError(f"{output}: a clip is written as .gif or .webp, or into a folder, whose name has no suffix")
+    else:
+        output.mkdir(parents=True)  # a new one: no frames of an older clip in between
+        for t, picture in enumerate(pictures):
+            picture.save(output / f"{t:03}.png")
