@@ -322,7 +322,7 @@ def network(arch: str, **keys: Any) -> dict[str, Any]:
 def test_networks_and_classes_that_do_not_fit(tmp_path: Path) -> None:
     names = ["bright", "dull"]
     fails(TrainingError, "three: it has 3 outputs for 2 classes; give", tmp_path, **network("training_nets:three"))
-    fails(TrainingError, r"train.npz: \d+ of 38 labels are no class of the network, such as 'dark'.*it has 2", tmp_path,
+    fails(ImagesError, r"train.npz: \d+ of 38 labels are no class of the network, such as 'dark'.* has 2", tmp_path,
           **network("training_nets:small", classes=names))  # fmt: skip
     fails(NetworkError, "no architecture 'lenet'; did you mean 'lenet5'", tmp_path, **network("lenet"))
     fails(NetworkError, "trained weights|weights come from the checkpoint", tmp_path, **network("timm:resnet18@a1"))
@@ -339,7 +339,7 @@ def test_images_that_cannot_be_used(tmp_path: Path) -> None:
     names = network("training_nets:small", classes=["a", "b"])
     fails(ImagesError, "bare.npy: 4 of 4 images have no label, such as 0; give them", tmp_path, images=bare, **names)
     other = {"train": str(tmp_path / "train.npz"), "val": "digits:test"}
-    fails(TrainingError, "digits:test: 3.. of 359 labels are no class of the network, such as ", tmp_path, images=other)
+    fails(ImagesError, "digits:test: 3.. of 359 labels are no class of the network, such as ", tmp_path, images=other)
 
 
 def test_images_of_which_none_can_be_read(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.errors import NetworkError, nearest
+from convscope.errors import ImagesError, NetworkError, nearest
 from convscope.network import Network
 from convscope.preprocess import Picture
 
@@ -71,6 +71,29 @@ class ImageSet(ABC):
             )
         indices, remark = self._class_indices(network, outputs)
         return indices, "; ".join(filter(None, (self.remark, remark))) or None
+
+    def truth(self, network: Network, outputs: int) -> tuple[NDArray[np.int64], str | None]:
+        """The same where every image must have a class of the network.
+
+        Raises:
+            ImagesError: there are images without a label, or labels that are no class.
+        """
+        missing = [name for name, label in zip(self.names, self.labels, strict=True) if label is None]
+        if missing:
+            raise ImagesError(
+                f"{self.spec}: {len(missing)} of {len(self)} images have no label, such as {missing[0]}; give them "
+                "class subfolders, or a labels.csv with columns file and label"
+            )
+        indices, remark = self.class_indices(network, outputs)
+        unknown = [label for label, index in zip(self.labels, indices, strict=True) if index < 0]
+        if unknown:
+            hint = nearest(str(unknown[0]), network.classes or ())
+            nameless = "" if network.classes else " without names"
+            raise ImagesError(
+                f"{self.spec}: {len(unknown)} of {len(self)} labels are no class of the network, such as "
+                f"{unknown[0]!r}{hint}; {network.name} has {outputs}{nameless}: correct the labels or its classes"
+            )
+        return indices, remark
 
     def _class_indices(self, network: Network, outputs: int) -> tuple[NDArray[np.int64], str | None]:
         if all(label is None for label in self.labels):

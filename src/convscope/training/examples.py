@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope.errors import ImagesError, TrainingError, nearest
+from convscope.errors import ImagesError, TrainingError
 from convscope.images import ImageSet
 from convscope.network import Network
 from convscope.preprocess import Preprocess
@@ -43,23 +43,9 @@ class Examples:
         """The images, whose labels must all be classes of the network.
 
         Raises:
-            ImagesError: there are images without a label.
-            TrainingError: a label is no class of the network.
+            ImagesError: there are images without a label, or labels that are no class of it.
         """
-        missing = [name for name, label in zip(images.names, images.labels, strict=True) if label is None]
-        if missing:
-            raise ImagesError(
-                f"{images.spec}: {len(missing)} of {len(images)} images have no label, such as {missing[0]}; give them "
-                "class subfolders, or a labels.csv with columns file and label"
-            )
-        indices, _ = images.class_indices(network, outputs)
-        unknown = [label for label, index in zip(images.labels, indices, strict=True) if index < 0]
-        if unknown:
-            hint = nearest(str(unknown[0]), network.classes or ())
-            raise TrainingError(
-                f"{images.spec}: {len(unknown)} of {len(images)} labels are no class of the network, such as "
-                f"{unknown[0]!r}{hint}; it has {outputs}, given by [network] classes or by the training images"
-            )
+        indices, _ = images.truth(network, outputs)
         return cls(images, network.preprocess, torch.from_numpy(indices))
 
     def __len__(self) -> int:
