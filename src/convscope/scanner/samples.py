@@ -24,10 +24,11 @@ from convscope import shards
 from convscope.atlas.run import SAMPLES
 from convscope.capture import Tap
 from convscope.errors import UnreadableImage
-from convscope.graph import Graph, LayerNode
+from convscope.graph import LayerNode
 from convscope.scanner.batches import Batch, batches
 from convscope.scanner.compute import forward, part
 from convscope.scanner.plan import Plan
+from convscope.scanner.scores import last_operation, probabilities
 from convscope.scanner.tally import Tally
 from convscope.scanner.worker import threads
 from convscope.shards import ShardState
@@ -226,29 +227,12 @@ def _guesses(plan: Plan, result: Any, count: int) -> list[list[list[Any]]]:
     if not tensors or tensors[0].dim() != 2 or len(tensors[0]) != count:
         return [[] for _ in range(count)]
     raw = tensors[0].cpu().double()
-    scores = _scored(raw, plan.network.output, _last(plan.graph))
+    scores = probabilities(raw, plan.network.output, last_operation(plan.graph))
     order = torch.sort(raw, dim=1, descending=True, stable=True).indices[:, :_GUESSES]
     return [
         [] if torch.isnan(raw[i]).any() else [[index, _finite(float(scores[i, index]))] for index in order[i].tolist()]
         for i in range(count)
     ]
-
-
-def _last(graph: Graph) -> str:
-    """The operation that gave the first output, views and copies left out."""
-    node = graph.producers.get(graph.outputs[0])
-    while node is not None and node.ordinal is None and node.inputs:
-        node = graph.producers.get(node.inputs[0])
-    return node.op.removesuffix("_") if node is not None else ""
-
-
-def _scored(raw: Tensor, output: str, last: str) -> Tensor:
-    """Outputs (n, classes) as probabilities or scores; a network that ends in these gives them itself."""
-    if output == "softmax" and last != "_softmax":
-        return raw.softmax(1)
-    if output == "sigmoid" and last != "sigmoid":
-        return raw.sigmoid()
-    return raw
 
 
 def _finite(score: float) -> float | None:

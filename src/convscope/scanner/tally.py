@@ -57,9 +57,9 @@ class Tally:
         self.digest = hashlib.sha256(self.digest.encode() + b"".join(digests)).hexdigest()
         known = true >= 0
         if known.any():
-            self._judge(logits(result).cpu()[known], true[known], ids[known])
+            self.judge(logits(result).cpu()[known], true[known], ids[known])
 
-    def _judge(self, scores: Tensor, true: Tensor, ids: Tensor) -> None:
+    def judge(self, scores: Tensor, true: Tensor, ids: Tensor) -> None:
         """Take in the scores (n, classes) of images whose class is known."""
         before = rank(scores, true)
         self.labelled += len(true)
