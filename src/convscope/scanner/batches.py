@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from convscope.errors import UnreadableImage
+from convscope.errors import ImagesError, UnreadableImage
 from convscope.images import ImageSet
 from convscope.preprocess import Picture, Preprocess
 from convscope.scanner.plan import channels_last
@@ -108,3 +108,9 @@ def _read(
         if isinstance(result, UnreadableImage)
     ]
     return {image: result for image, result in found.items() if not isinstance(result, UnreadableImage)}, skipped
+
+
+def nothing_read(spec: str, skipped: Sequence[Mapping[str, Any]]) -> ImagesError:
+    """What to raise where not a single image of a set could be read."""
+    reasons = "; ".join(f"{each['name']}: {each['reason']}" for each in skipped[:3])
+    return ImagesError(f"{spec}: none of {len(skipped)} images could be read ({reasons})")

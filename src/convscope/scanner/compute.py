@@ -5,7 +5,8 @@ A shard is computed from nothing, in whichever process, so that its state depend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -79,16 +80,19 @@ def forward(plan: Plan, batch: Batch, consumers: Sequence[capture.Tap]) -> Any:
     for layer, consumer in zip(plan.layers, consumers, strict=True):
         taps.setdefault(layer.value(plan.at), []).append(consumer)
     inputs = batch.inputs.to(plan.network.device)  # keeps its memory format
-    with torch.no_grad():
-        try:
-            return capture.run(
-                plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()}
-            )
-        except (ConvscopeError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            first, last = batch.ids[0], batch.ids[-1]
-            raise NetworkError(f"the network failed on images {first} to {last}: {error}") from error
+    with torch.no_grad(), failures_named(batch.ids):
+        return capture.run(plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()})
+
+
+@contextmanager
+def failures_named(ids: Tensor) -> Iterator[None]:
+    """What a network raises inside the `with` is a `NetworkError` that names the images."""
+    try:
+        yield
+    except (ConvscopeError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise NetworkError(f"the network failed on images {ids[0]} to {ids[-1]}: {error}") from error
 
 
 def _tap(plan: Plan, layer: LayerNode, batch: Batch, accumulators: Accumulators) -> capture.Tap:

@@ -20,10 +20,11 @@ from safetensors.torch import save
 from convscope import sanity, shards, sprites
 from convscope.atlas import Atlas
 from convscope.atlas.run import STATISTICS, WRITTEN, sealed
-from convscope.errors import AtlasError, ImagesError
+from convscope.errors import AtlasError
 from convscope.images import ImageSet, open_images
 from convscope.network import Network
 from convscope.scanner import manifest, samples
+from convscope.scanner.batches import nothing_read
 from convscope.scanner.compute import merge, part
 from convscope.scanner.connections import write_connections
 from convscope.scanner.executors import Engine, engine
@@ -179,8 +180,7 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
     tally = Tally.from_json(state.meta["tally"])
     if not tally.read:
         shutil.rmtree(folder)  # nothing in it is worth keeping, and it would stand in the way of a better try
-        reasons = "; ".join(f"{skip['name']}: {skip['reason']}" for skip in tally.skipped[:3])
-        raise ImagesError(f"{plan.images.spec}: none of {len(tally.skipped)} images could be read ({reasons})")
+        raise nothing_read(plan.images.spec, tally.skipped)
     shards.write(folder / STATISTICS, save(state.tensors))
     write_filters(plan, folder)
     write_connections(plan, folder, state)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope.errors import ImagesError, TrainingError
+from convscope.errors import TrainingError
 from convscope.images import ImageSet
 from convscope.network import Network
 from convscope.preprocess import Preprocess
-from convscope.scanner.batches import batches
+from convscope.scanner.batches import batches, nothing_read
 from convscope.scanner.progress import Report, counter
 from convscope.training.recipe import Recipe
 
@@ -99,8 +99,7 @@ class Examples:
             ImagesError: it says why.
         """
         if not seen:
-            reasons = "; ".join(f"{each['name']}: {each['reason']}" for each in list(self.skipped.values())[:3])
-            raise ImagesError(f"{self.images.spec}: none of {len(self)} images could be read ({reasons})")
+            raise nothing_read(self.images.spec, list(self.skipped.values()))
 
 
 def classes(recipe: Recipe, images: ImageSet) -> tuple[str, ...]:
