@@ -23,6 +23,7 @@ from convscope.atlas.layers import AtlasLayer, AtlasUnit
 from convscope.atlas.run import CONNECTIONS, FILTERS, SAMPLES, STATISTICS, WRITTEN, damaged, read_run
 from convscope.atlas.samples import Sample, read_samples
 from convscope.errors import AddressError, AtlasError, nearest
+from convscope.images.base import source
 from convscope.statistics import Statistic, registered
 from convscope.statistics.class_means import ClassMeans
 
@@ -154,9 +155,8 @@ class Atlas:
 
     @property
     def source(self) -> str:
-        """The set of images by its name: without the folders above it, which are no business of who is shown it."""
-        spec = str(self.run["images"]["spec"])
-        return Path(spec).name if Path(spec).is_absolute() else spec
+        """The set of images by its name."""
+        return source(str(self.run["images"]["spec"]))
 
     @property
     def date(self) -> str | None:

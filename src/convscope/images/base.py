@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,11 @@ from convscope.network import Network
 from convscope.preprocess import Picture
 
 Label = int | str | None  # a class index, a class name, or not known
+
+
+def source(spec: str) -> str:
+    """A set of images by its name: without the folders above it, which are no business of who is shown it."""
+    return Path(spec).name if Path(spec).is_absolute() else spec
 
 
 class ImageSet(ABC):
