@@ -25,6 +25,7 @@ SURFACE = [
     "Network",
     "Preprocess",
     "WorkerError",
+    "evaluate",
     "load",
     "merge",
     "open_images",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.atlas import Atlas
     from convscope.errors import ConvscopeError, WorkerError
+    from convscope.evaluation import evaluate
     from convscope.images import Arrays, ImageSet, open_images
     from convscope.network import Network, load, wrap
     from convscope.preprocess import Preprocess
@@ -32,6 +33,7 @@ _HOMES = {
     "ImageSet": "images",
     "Network": "network",
     "Preprocess": "preprocess",
+    "evaluate": "evaluation",
     "load": "network",
     "open_images": "images",
     "merge": "scanner",
@@ -50,6 +52,7 @@ __all__ = [
     "Network",
     "Preprocess",
     "WorkerError",
+    "evaluate",
     "load",
     "merge",
     "open_images",
