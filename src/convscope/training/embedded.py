@@ -10,13 +10,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from convscope import load, zoo
-from convscope.images import open_images
-from convscope.network import Network, logits
-from convscope.training.examples import Examples
+from convscope.evaluation import evaluate
 from convscope.training.recipe import Recipe
 from convscope.training.run import train
 
@@ -39,22 +36,13 @@ def make(name: str, folder: Path) -> Path:
     return folder / file
 
 
-def accuracy(network: Network, spec: str) -> tuple[int, int]:
-    """How many images of a labelled set are recognised, and how many there are."""
-    images = Examples.of(open_images(spec), network, len(network.classes or ()))
-    right = 0
-    with torch.no_grad():
-        for inputs, truth, _ in images.batches(range(len(images)), 64):
-            right += int((logits(network.module(inputs)).argmax(1) == truth).sum())
-    return right, len(images)
-
-
 def main(name: str, folder: Path) -> None:
     """Make the weights, and print their accuracy."""
     file = make(name, folder)
-    right, count = accuracy(load(file, arch=zoo.EMBEDDED[name].arch), TESTED[name])
+    errors = evaluate(load(file, arch=zoo.EMBEDDED[name].arch), TESTED[name]).rows[0].top1
     print(
-        f"{file}: {file.stat().st_size / 1e6:.2f} MB; {right} of {count} of {TESTED[name]} right ({right / count:.2%})"
+        f"{file}: {file.stat().st_size / 1e6:.2f} MB; {errors.right} of {errors.images} of {TESTED[name]} "
+        f"right ({1 - errors.error:.2%})"
     )
 
 
