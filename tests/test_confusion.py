@@ -63,7 +63,7 @@ def test_rows_are_true_classes_and_columns_predictions(atlas: Atlas) -> None:
 
 
 def test_cells_have_the_colour_of_their_share(atlas: Atlas, tmp_path: Path) -> None:
-    confusion.draw(atlas).save(tmp_path / "figure.png")
+    confusion.draw_atlas(atlas).save(tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as file:
         picture = np.asarray(file.convert("RGB")).astype(int)
     assert picture.shape[1] == sheet.WIDTH + 2 * sheet.BORDER
@@ -80,7 +80,7 @@ def test_cells_have_the_colour_of_their_share(atlas: Atlas, tmp_path: Path) -> N
 
 
 def test_names_and_counts_can_be_read(atlas: Atlas, tmp_path: Path) -> None:
-    confusion.draw(atlas).save(tmp_path / "figure.svg")
+    confusion.draw_atlas(atlas).save(tmp_path / "figure.svg")
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / "figure.svg").read_text())
     assert texts.count("cat") == texts.count("owl") == texts.count("fish &amp; &lt;chips&gt;") == 2
     assert "nothing" not in texts
@@ -92,6 +92,13 @@ def test_names_and_counts_can_be_read(atlas: Atlas, tmp_path: Path) -> None:
     assert any(text.startswith("a very long") and text.endswith("…") for text in texts)
 
 
+def test_what_is_predicted_where_a_score_is_nan_is_no_class(tmp_path: Path) -> None:
+    confusion.draw([(0, -1, 2), (0, 0, 1)], ["cat", "dog"], "NaN").save(tmp_path / "figure.svg")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / "figure.svg").read_text())
+    assert texts.count("none (NaN)") == texts.count("cat") == 2
+    assert "dog" not in texts
+
+
 def test_the_interval() -> None:
     """The ends p of the interval are where the normal test of p against 21 of 27 is at 1.96."""
     for p in (0.5924, 0.8939):
@@ -100,7 +107,7 @@ def test_the_interval() -> None:
 
 def test_many_classes_are_a_picture_without_names(tmp_path: Path) -> None:
     many = planted(tmp_path / "atlas", [(k, (k * 7) % 120, 1) for k in range(120)], 120)
-    drawn = confusion.draw(many)
+    drawn = confusion.draw_atlas(many)
     drawn.save(tmp_path / "figure.svg")
     assert "class 7<" not in (tmp_path / "figure.svg").read_text()
     assert drawn.height < 2500

@@ -17,10 +17,10 @@ from convscope.cli.figures import figure_option, finish
 def confusion(atlas: Path, output: Path, as_json: bool) -> None:
     """Draw the confusion matrix of an ATLAS whose images have labels."""
     import convscope
-    from convscope.render.figures.confusion import draw
+    from convscope.render.figures.confusion import draw_atlas
 
     opened = convscope.Atlas.open(atlas)
-    sheet = draw(opened)
+    sheet = draw_atlas(opened)
     results = opened.run["results"]
     names = ("labelled", "top1_right", "top1", "confusions")
     finish(sheet, output, {"atlas": str(atlas)} | {name: results[name] for name in names}, as_json)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from convscope.atlas import Atlas
 from convscope.errors import AtlasError
+from convscope.evaluation.intervals import wilson
+from convscope.render.figures.reliability import Reliability
 from convscope.render.figures.sheet import (
     GREY,
     INK,
@@ -25,37 +26,45 @@ from convscope.render.figures.sheet import (
 
 _SIDE, _CELL = 1600, 66  # px: the largest matrix, and the largest cell
 _NAMED = 20  # px: in smaller cells neither names nor counts can be read
-_ROOM, _LEAST = 340, 230  # px: room for the names of rows at most, and at least
+_ROOM, _LEAST = 340, 280  # px: room for the names of rows at most, and at least
 _TITLE = 80
+_NARROW, _GAP = 1050, 170  # px: the largest matrix that has something beside it, and the room between them
 _RIGHT, _WRONG = (44, 111, 166), (192, 57, 43)  # what shares of 1 are drawn in
 
+Confusions = Sequence[tuple[int, int, int]]
 
-def draw(atlas: Atlas) -> Sheet:
-    """The figure.
+
+def draw_atlas(atlas: Atlas) -> Sheet:
+    """The figure of what a scan has counted.
 
     Raises:
         AtlasError: its images have no labels.
     """
-    results = atlas.run["results"]
+    results, network = atlas.run["results"], atlas.run["network"]
     if not results["labelled"]:
         raise AtlasError(f"{atlas.path}: its images have no labels, so that nothing can be said of confusions")
-    counts, classes = matrix(results["confusions"])
-    names = [_name(atlas, index) for index in classes]
-    cell = max(1, min(_CELL, _SIDE // len(classes)))
-    side = cell * len(classes)
-    right, count = results["top1_right"], results["labelled"]
-    low, high = binomtest(right, count).proportion_ci(method="wilson")
-    caption = (
-        f"{right} of {count} images are recognised: top-1 {right / count:.1%} (95 % interval {low:.1%} to {high:.1%}). "
-        "A row holds the images of a class, a column those that the network takes for it; the stronger the colour, the "
-        "larger the share of the row: blue is right, red is wrong."
-    )
+    return draw(results["confusions"], network["classes"], f"Confusions of {network['name']} on {atlas.source}")
+
+
+def draw(confusions: Confusions, classes: Sequence[str] | None, title: str, beside: Reliability | None = None) -> Sheet:
+    """The figure.
+
+    Args:
+        confusions: true class, predicted one or -1 for none, and how many images.
+        classes: names; None where they are not known.
+        beside: what is drawn to the right of a smaller matrix.
+    """
+    counts, indices = matrix(confusions)
+    cell = max(1, min(_CELL, (_SIDE if beside is None else _NARROW) // len(indices)))
+    side = cell * len(indices)
+    captions = [_caption(int(counts.trace()), int(counts.sum()))] + ([] if beside is None else [beside.caption])
     size = min(SMALL + 1, cell / 7)
-    names = [shortened(name, _ROOM - 20, size) for name in names] if cell >= _NAMED else []
+    names = [shortened(_name(classes, index), _ROOM - 20, size) for index in indices] if cell >= _NAMED else []
     longest = max([text_width(name, size) for name in names], default=0)
     left, top = max(round(longest) + 20, _LEAST), _TITLE + round(longest) + 40
-    sheet = Sheet(top + side + 40 + caption_height([caption]))
-    sheet.text(0, 0, f"Confusions of {atlas.run['network']['name']} on {atlas.source}", LARGE, weight="bold")
+    bottom = top + max(side, 0 if beside is None else beside.height) + 40
+    sheet = Sheet(bottom + caption_height(captions))
+    sheet.text(0, 0, title, LARGE, weight="bold")
     axes = sheet.image(_picture(counts, cell), left, top)
     sheet.text(left - 12, top - 12, "true ↓  predicted →", SMALL + 1, ha="right", va="bottom", color=GREY)
     if names:
@@ -64,11 +73,22 @@ def draw(atlas: Atlas) -> Sheet:
             for edge in np.arange(0, side + 1, cell) - 0.5:
                 axes.plot([edge, edge], [-0.5, side - 0.5], color="white", linewidth=0.3)
                 axes.plot([-0.5, side - 0.5], [edge, edge], color="white", linewidth=0.3)
-    sheet.paragraph(0, top + side + 40, WIDTH, caption)
+    if beside is not None:
+        beside.draw(sheet, left + side + _GAP, top)
+    sheet.paragraphs(0, bottom, WIDTH, captions)
     return sheet
 
 
-def matrix(confusions: Sequence[tuple[int, int, int]]) -> tuple[NDArray[np.int64], list[int]]:
+def _caption(right: int, count: int) -> str:
+    low, high = wilson(right, count)
+    return (
+        f"{right} of {count} images are recognised: top-1 {right / count:.1%} (95 % interval {low:.1%} to {high:.1%}). "
+        "A row holds the images of a class, a column those that the network takes for it; the stronger the colour, the "
+        "larger the share of the row: blue is right, red is wrong."
+    )
+
+
+def matrix(confusions: Confusions) -> tuple[NDArray[np.int64], list[int]]:
     """How many images of a true class (row) had which prediction (column), and the class index of each row.
 
     Classes that occur neither as label nor as prediction are left out.
@@ -81,9 +101,10 @@ def matrix(confusions: Sequence[tuple[int, int, int]]) -> tuple[NDArray[np.int64
     return counts, classes
 
 
-def _name(atlas: Atlas, index: int) -> str:
-    classes = atlas.run["network"]["classes"]
-    return str(index) if classes is None else str(classes[index])
+def _name(classes: Sequence[str] | None, index: int) -> str:
+    if index < 0:
+        return "none (NaN)"
+    return str(index) if classes is None else classes[index]
 
 
 def _picture(counts: NDArray[np.int64], cell: int) -> NDArray[np.uint8]:
