@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import convscope
+from convscope.cli import main
 from convscope.errors import ImagesError, NetworkError
 from convscope.evaluation import Calibration, Evaluation, evaluate
 from convscope.evaluation.crops import ten_crops
@@ -524,3 +528,97 @@ def test_networks_that_cannot_be_judged() -> None:
 def test_arguments_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected|must be at least 1"):
         evaluate(said(Said()), planted(noise(2, CLASSES), [0, 1]), **wrong)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def run(*words: Any, code: int = 0) -> Any:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def test_the_command_prints_a_table() -> None:
+    said_ = run("evaluate", "digits:lenet5", "digits:test")
+    lines = said_.stdout.splitlines()
+    assert lines[0].startswith("digits:test: 359 images")
+    assert lines[1].split() == ["network", "crops", "parameters", "top-1", "error", "top-5", "error", "ECE", "NLL"]
+    low, high = (100 * p for p in wilson(1, 359))
+    assert lines[2].split()[:5] == ["digits:lenet5", "1", "61,706", "0.3", "%"]
+    assert f"({low:.1f}–{high:.1f})" in lines[2]
+    assert [line.split()[0] for line in lines[6:16]] == [str(k) for k in range(10)]
+    assert sum(int(line.split()[1]) for line in lines[6:16]) == 359
+    assert "evaluating: 359 of 359" in said_.stderr
+
+
+def test_the_command_prints_json_and_draws(tmp_path: Path) -> None:
+    words = ["evaluate", "digits:lenet5", "digits:lenet5", "digits:test", "--limit", 40, "--ten-crop", "--ensemble"]
+    found = json.loads(run(*words, "--json", "--figure", tmp_path / "figure.svg").stdout)
+    assert (found["images"], found["skipped"], found["source"]) == (40, 0, "digits:test")
+    assert [each["name"] for each in found["networks"]] == ["digits:lenet5", "digits:lenet5", "ensemble of 2"]
+    assert [each["crops"] for each in found["networks"]] == [10, 10, 10]
+    assert any("256/224" in remark for remark in found["networks"][0]["remarks"])
+    assert [each["p"] for each in found["comparisons"]] == [1, 1]
+    first = found["networks"][0]
+    assert first["top1_right"] == sum(n for true, given, n in first["confusions"] if true == given)
+    assert sum(each["images"] for each in first["calibration"]["bins"]) == 40
+    assert {"seconds", "images_per_second"} <= found.keys()
+    text = (tmp_path / "figure.svg").read_text()
+    for part in ("digits:lenet5 on digits:test", "confidence", "accuracy", f"{first['top1_right']} of 40 images"):
+        assert part in text
+
+
+def checkpoint(path: Path, module: nn.Module, card: dict[str, Any]) -> Path:
+    save_file(module.state_dict(), path)
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+def test_every_checkpoint_has_its_architecture_or_all_have_one(tmp_path: Path) -> None:
+    import running
+
+    names = ["cat", "dog"]
+    card = {"size": [8, 8], "classes": names}
+    (tmp_path / "b").mkdir()
+    one, two = (checkpoint(tmp_path / name, running.Tiny(), card) for name in ("a.safetensors", "b/a.safetensors"))
+    seven = checkpoint(tmp_path / "w.safetensors", Weighed(8), {"size": [8, 8]})
+    np.savez(tmp_path / "images.npz", images=pictures(6, 8, 8), labels=np.array([0, 1] * 3))
+    images = tmp_path / "images.npz"
+
+    def names_of(*words: Any) -> list[str]:
+        return [each["name"] for each in json.loads(run("evaluate", *words, "--json").stdout)["networks"]]
+
+    assert names_of(one, two, images, "--arch", "running:tiny") == [str(one), str(two)]  # both are called a
+    assert names_of(one, seven, images, "--arch", "running:tiny", "--arch", "test_evaluation:seven") == ["a", "w"]
+    digits = ["running:tiny", one, images, "--arch", "running:tiny", "--preprocess", one.with_suffix(".json")]
+    assert names_of(*digits) == ["running:tiny", "a"]
+    wrong = run("evaluate", one, two, seven, images, "--arch", "running:tiny", "--arch", "running:tiny", code=2)
+    assert "--arch is given 2 times for 3 checkpoints; give it once for all, or once for each" in wrong.stderr
+    assert "1 times for 0" in run("evaluate", "digits:lenet5", "digits:test", "--arch", "lenet5", code=2).stderr
+
+
+def seven() -> nn.Module:
+    return Weighed(8)
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path) -> None:
+    assert "more than one MODEL" in run("evaluate", "digits:lenet5", "digits:test", "--ensemble", code=2).stderr
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    assert "1 of 1 images have no label, such as a.png" in run("evaluate", "digits:lenet5", tmp_path, code=1).stderr
+    for name in "01":
+        (tmp_path / name).mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "1" / "a.png")
+    (tmp_path / "0" / "b.png").write_bytes(b"no picture")
+    done = run("evaluate", "digits:lenet5", tmp_path)
+    assert "skipped 0/b.png" in done.stderr
+    assert "1 images" in done.stdout
+
+
+def test_few_classes_have_no_top_5_error_in_the_table(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", images=pictures(6, 8, 8), labels=np.array([0, 1] * 3))
+    (tmp_path / "card.json").write_text(json.dumps({"size": [8, 8], "classes": ["[red]cat", "dog"]}))
+    shown = run("evaluate", "running:tiny", tmp_path / "images.npz", "--preprocess", tmp_path / "card.json").stdout
+    assert shown.splitlines()[2].split()[-3] == "–"
+    assert "No top-5 error with five classes or fewer" in shown
+    assert "[red]cat" in shown

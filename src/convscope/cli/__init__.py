@@ -16,6 +16,7 @@ import convscope
 from convscope.cli.activations import activations
 from convscope.cli.confusion import confusion
 from convscope.cli.diorama import diorama
+from convscope.cli.evaluate import evaluate
 from convscope.cli.filters import filters
 from convscope.cli.layers import layers
 from convscope.cli.merge import merge
@@ -78,5 +79,6 @@ main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)
 main.add_command(confusion)
+main.add_command(evaluate)
 main.add_command(train)
 main.add_command(diorama)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,37 +15,64 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from convscope.atlas import Atlas
     from convscope.network import Network
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def model_options(command: Command) -> Command:
-    """MODEL, and what it takes to load it."""
-    options = [
-        click.argument("model"),
-        click.option(
-            "--arch",
-            help="What the checkpoint's weights belong to: a name of the zoo, torchvision:NAME, timm:NAME, or "
-            "package.module:factory.",
-        ),
-        click.option(
-            "--preprocess",
-            type=click.Path(path_type=Path),
-            help="JSON that says how images are prepared; by default the one beside the weights.",
-        ),
-        device_option,
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+Value = TypeVar("Value")
 
 
 device_option = click.option(
     "--device", default=None, help="Where to compute: cpu, cuda, cuda:1, ...; by default cuda if there is one."
 )
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), help="Use so many images, evenly spaced over the set."
+)
+batch_option = click.option(
+    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images in a forward pass."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+
+_ARCH = (
+    "What the checkpoint's weights belong to: a name of the zoo, torchvision:NAME, timm:NAME, or "
+    "package.module:factory."
+)
+_PREPROCESS = "JSON that says how images are prepared; by default the one beside the weights."
+
+
+def model_options(command: Command) -> Command:
+    """MODEL, and what it takes to load it."""
+    return _with(
+        command,
+        click.argument("model"),
+        click.option("--arch", help=_ARCH),
+        click.option("--preprocess", type=click.Path(path_type=Path), help=_PREPROCESS),
+        device_option,
+    )
+
+
+def models_options(command: Command) -> Command:
+    """MODEL..., and what it takes to load them: see `load_networks`."""
+    return _with(
+        command,
+        click.argument("models", nargs=-1, required=True, metavar="MODEL..."),
+        click.option(
+            "--arch", "archs", multiple=True, help=f"{_ARCH} Once for all checkpoints, or once for each, in order."
+        ),
+        click.option(
+            "--preprocess", "cards", multiple=True, type=click.Path(path_type=Path),
+            help=f"{_PREPROCESS} Once for all MODELs, or once for each, in order.",
+        ),
+        device_option,
+    )  # fmt: skip
+
+
+def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def load_network(model: str, arch: str | None, preprocess: Path | None, device: str | None) -> Network:
@@ -54,6 +81,34 @@ def load_network(model: str, arch: str | None, preprocess: Path | None, device: 
 
     find_factories()
     return convscope.load(model, arch=arch, preprocess=preprocess, device=usable_device(device))
+
+
+def load_networks(
+    models: Sequence[str], archs: Sequence[str], cards: Sequence[Path], device: str | None
+) -> list[Network]:
+    """The networks of several MODELs: `archs` belong to the checkpoints among them, `cards` to all.
+
+    Raises:
+        click.UsageError: they are neither one for all nor one for each.
+    """
+    from convscope.checkpoint import SUFFIXES
+
+    files = [Path(model).suffix in SUFFIXES for model in models]
+    arch = iter(_spread("--arch", archs, sum(files), "checkpoints"))
+    card = _spread("--preprocess", cards, len(models), "MODELs")
+    return [
+        load_network(model, next(arch) if file else None, preprocess, device)
+        for model, file, preprocess in zip(models, files, card, strict=True)
+    ]
+
+
+def _spread(option: str, given: Sequence[Value], count: int, what: str) -> list[Value | None]:
+    """A value for each of `count` things: one for all, or each its own."""
+    if len(given) not in {0, min(1, count), count}:
+        raise click.UsageError(
+            f"{option} is given {len(given)} times for {count} {what}; give it once for all, or once for each, in order"
+        )
+    return list(given) if len(given) == count else [given[0] if given else None] * count
 
 
 def find_factories() -> None:
@@ -83,6 +138,23 @@ def usable_device(device: str | None) -> str:
 def print_json(result: dict[str, Any]) -> None:
     """The result on standard output."""
     click.echo(json.dumps(result))
+
+
+def print_table(table: Table) -> None:
+    """A table as wide as it takes: one that is cut off, in a file or a narrow window, hides what was asked for."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    needed = Measurement.get(Console(width=1000), Console(width=1000).options, table).maximum
+    Console(width=max(needed, Console().width)).print(table)
+
+
+def print_skipped(files: Sequence[Mapping[str, Any]], where: str) -> None:
+    """The first images that could not be read; `where` has all of them."""
+    for file in files[:5]:
+        click.echo(f"skipped {file['name']}: {file['reason']}", err=True)
+    if len(files) > 5:
+        click.echo(f"skipped {len(files) - 5} more; {where} lists them", err=True)
 
 
 def open_browser(page: Path) -> None:

@@ -18,8 +18,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
-def _place(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
-    """Where the figure goes; looked at before anything is computed."""
+def place(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Where the figure goes, if one is wanted; looked at before anything is computed."""
+    if value is None:
+        return None
     if value.suffix.lower() not in SUFFIXES:
         what = f"a figure of the kind {value.suffix!r} cannot be drawn" if value.suffix else "it has no suffix"
         raise click.BadParameter(f"{value}: {what}; expected {', '.join(SUFFIXES)}")
@@ -31,7 +33,7 @@ def _place(ctx: click.Context, param: click.Parameter, value: Path) -> Path:
 
 
 figure_option = click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), callback=_place,
+    "-o", "--output", required=True, type=click.Path(path_type=Path), callback=place,
     help="The figure: a .png of 300 dpi, or a .pdf or .svg with its text as text.",
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convscope.cli.common import json_option, load_network, model_options, print_json
+from convscope.cli.common import json_option, load_network, model_options, print_json, print_table
 from convscope.render.text import field_of_view, figure, scaled
 
 if TYPE_CHECKING:
@@ -66,8 +66,6 @@ def _row(layer: LayerNode, grid: Grid, bound: str | None) -> dict[str, Any]:
 
 
 def _print(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.measure import Measurement
     from rich.table import Table
 
     title = f"{about['network']}, input {' × '.join(map(str, about['input']))}"
@@ -83,9 +81,6 @@ def _print(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     table.add_section()
     # Of the network itself: norms have parameters as well, and a layer that is used twice has its own only once.
     table.add_row("network", "", "", figure(about["parameters"]), scaled(about["flops"]))
-    # As wide as it takes: a table that is cut off, in a file or a narrow window, hides what was asked for.
-    needed = Measurement.get(Console(width=1000), Console(width=1000).options, table).maximum
-    console = Console(width=max(needed, Console().width))
-    console.print(table)
+    print_table(table)
     for operation in sorted({row["field_is_a_bound_because_of"] for row in rows} - {None}):
-        console.print(f"Fields behind {operation!r} are bounds: they hold all that a unit sees, and may hold more.")
+        click.echo(f"Fields behind {operation!r} are bounds: they hold all that a unit sees, and may hold more.")

@@ -1,4 +1,4 @@
-"""What the commands that make an atlas say in the end."""
+"""What the commands that make an atlas say in the end, and how long things took."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from convscope.cli.common import print_json, progress_bar, report_pages
+from convscope.cli.common import print_json, print_skipped, progress_bar, report_pages
 
 if TYPE_CHECKING:
     from convscope.atlas import Atlas
@@ -21,15 +21,15 @@ Took = dict[str, float]
 _LONG = {"classes", "confusions"}  # an atlas tells them; a command would print pages of numbers
 
 
-def timed(make: Callable[[Callable[[Progress], None]], Made]) -> tuple[Made, Took]:
-    """What `make` gives, which is called with the progress bar, and how long it took."""
+def timed(make: Callable[[Callable[[Progress], None]], Made], phase: str = "scanning") -> tuple[Made, Took]:
+    """What `make` gives, which is called with the progress bar, and how long it took; images are done in `phase`."""
     now, start = 0, time.perf_counter()  # images of this run; the others were there from an earlier one
     with progress_bar() as bar:
 
         def progress(step: Progress) -> None:
             nonlocal now
             bar(step.phase, step.done, step.total, step.begun)
-            now = step.done - step.begun if step.phase == "scanning" else now
+            now = step.done - step.begun if step.phase == phase else now
 
         made = make(progress)
     seconds = time.perf_counter() - start
@@ -60,10 +60,7 @@ def _print(atlas: Atlas, result: dict[str, Any]) -> None:
         click.echo(f"note: {result['remark']}", err=True)
     for warning in result["warnings"]:
         click.echo(f"warning: {warning['message']}", err=True)
-    for file in result["skipped_files"][:5]:
-        click.echo(f"skipped {file['name']}: {file['reason']}", err=True)
-    if result["skipped"] > 5:
-        click.echo(f"skipped {result['skipped'] - 5} more; run.json lists them", err=True)
+    print_skipped(result["skipped_files"], "run.json")
     click.echo(f"atlas:  {result['atlas']}")
     if "report" in result:
         click.echo(f"report: {result['report']}")

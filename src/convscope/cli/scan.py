@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from convscope.cli.common import json_option, load_network, model_options
+from convscope.cli.common import batch_option, json_option, limit_option, load_network, model_options
 from convscope.cli.results import print_atlas, print_part, timed
 
 
@@ -31,10 +31,8 @@ def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
 @click.option(
     "--layers", "chosen", multiple=True, help="Layers, modules or patterns, separated by commas; default all."
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Use so many images, evenly spaced over the set.")
-@click.option(
-    "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Images in a forward pass."
-)
+@limit_option
+@batch_option
 @click.option(
     "--at",
     type=click.Choice(["response", "output"]),
