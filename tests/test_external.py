@@ -337,7 +337,7 @@ def test_layers_says_that_weights_are_random(options: list[str]) -> None:
         ("timm:resnet18@a1_in22k", "timm:resnet18 has no weights 'a1_in22k'; did you mean 'a1_in1k'"),
         ("timm:resnet18@", "timm:resnet18 has no weights ''; known are a1_in1k, "),
         ("timm:lcnet_035@DEFAULT", "timm:lcnet_035 has no weights 'DEFAULT'"),
-        ("resnet18", "torchvision:NAME, timm:NAME or package.module:factory"),
+        ("convnext_tiny", "torchvision:NAME, timm:NAME or package.module:factory"),
     ],
 )
 def test_a_name_that_is_not_there(name: str, said: str) -> None:

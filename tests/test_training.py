@@ -327,7 +327,9 @@ def test_networks_and_classes_that_do_not_fit(tmp_path: Path) -> None:
     fails(NetworkError, "no architecture 'lenet'; did you mean 'lenet5'", tmp_path, **network("lenet"))
     fails(NetworkError, "trained weights|weights come from the checkpoint", tmp_path, **network("timm:resnet18@a1"))
     fails(TrainingError, "it has no weights to learn", tmp_path, **network("training_nets:frozen"))
-    fails(NetworkError, r"lenet5: it fails on inputs of \(3, 8, 8\).*\[preprocessing\]", tmp_path, **network("lenet5"))
+    fails(NetworkError, r"large: it fails on inputs of \(3, 8, 8\).*\[preprocessing\]", tmp_path,
+          **network("training_nets:large"))  # fmt: skip
+    fails(NetworkError, "lenet5: images of 8 × 8 px are too small", tmp_path, **network("lenet5"))
 
 
 def test_images_that_cannot_be_used(tmp_path: Path) -> None:

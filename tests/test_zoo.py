@@ -44,7 +44,7 @@ def test_squeezenet_has_its_published_size() -> None:
 CLASSES = {"lenet5": 10, "squeezenet1_0": 1000, "dioramanet": 24, "dioramanet-fc": 24}
 
 
-@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
+@pytest.mark.parametrize("name", CLASSES)
 def test_an_architecture_takes_the_input_that_it_says_and_other_classes_and_channels(name: str) -> None:
     entry = zoo.ARCHITECTURES[name]
     for module, planes, classes in [

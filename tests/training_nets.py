@@ -25,6 +25,11 @@ def three() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
 
 
+def large() -> nn.Module:
+    """For larger images."""
+    return nn.Sequential(nn.Conv2d(3, 4, 9), nn.Flatten(), nn.Linear(4, 2))
+
+
 def frozen() -> nn.Module:
     return small().requires_grad_(False)
 

@@ -129,8 +129,9 @@ def load(
 
     Args:
         spec: a checkpoint (``.safetensors``, ``.pt``, ``.ckpt``, ...), an embedded network (``digits:lenet5``), an
-            architecture of the zoo with random weights (``squeezenet1_0``), one of torchvision or timm with random
-            weights (``timm:resnet18``) or trained ones (``timm:resnet18@a1_in1k``), or ``package.module:factory``.
+            architecture of the zoo with random weights (``squeezenet1_0``, ``alexnet:head=gap,width=0.25``), one of
+            torchvision or timm with random weights (``timm:resnet18``) or trained ones (``timm:resnet18@a1_in1k``), or
+            ``package.module:factory``.
         arch: what the checkpoint's weights belong to: an architecture of the zoo, torchvision or timm, or
             ``package.module:factory``.
         preprocess: a `Preprocess`, its JSON form, or a path to that; without it the JSON beside the weights is read,
@@ -178,8 +179,8 @@ def _by_name(text: str, preprocess: Source | None, given: dict[str, Any]) -> Net
     known = [*zoo.ARCHITECTURES, *zoo.EMBEDDED]
     if external.is_external(text):
         return _external(external.find(text), preprocess, given)
-    if text in zoo.ARCHITECTURES:
-        card = Card.read(zoo.ARCHITECTURES[text].preprocess if preprocess is None else preprocess)
+    if zoo.is_architecture(text):
+        card = Card.read(zoo.find(text).architecture.preprocess if preprocess is None else preprocess)
         return _network(_from_zoo(text, card), card, text, given, _RANDOM)
     _check_known(text, "network", known)
     module = _from_factory(text, known)
@@ -226,25 +227,26 @@ def _architecture(arch: str, card: Card, seed: int = 0) -> nn.Module:
         if "@" in arch:
             raise NetworkError(f"{arch}: the weights come from the checkpoint; give arch={arch.partition('@')[0]!r}")
         return _from_external(external.find(arch), card, seed)
-    if arch in zoo.ARCHITECTURES:
+    if zoo.is_architecture(arch):
         return _from_zoo(arch, card, seed)
     _check_known(arch, "architecture", zoo.ARCHITECTURES)
     return _from_factory(arch, zoo.ARCHITECTURES, seed)
 
 
 def _check_known(arch: str, kind: str, known: Iterable[str]) -> None:
-    if ":" not in arch:
+    name, colon, options = arch.partition(":")
+    if not colon or "=" in options:  # no factory of a module is written like this
         files = f", a checkpoint ({', '.join(SUFFIXES)})" if kind == "network" else ""
         raise NetworkError(
-            f"there is no {kind} {arch!r}{nearest(arch, known)}; known are {', '.join(known)}{files}, {_OTHERS}"
+            f"there is no {kind} {name!r}{nearest(name, known)}; known are {', '.join(known)}{files}, {_OTHERS}"
         )
 
 
 def _from_zoo(arch: str, card: Card, seed: int = 0) -> nn.Module:
-    """An architecture of the zoo, with as many channels and classes as the card says."""
-    classes = {} if card.classes is None else {"classes": len(card.classes)}
+    """An architecture of the zoo, with as many channels and classes as the card says, for images of its size."""
+    classes = None if card.classes is None else len(card.classes)
     with _seeded(seed):
-        return zoo.ARCHITECTURES[arch].factory(channels=card.preprocess.planes, **classes)
+        return zoo.find(arch).build(card.preprocess.planes, card.preprocess.size, classes)
 
 
 def _from_external(entry: External, card: Card, seed: int = 0) -> nn.Module:

@@ -64,7 +64,8 @@ def main() -> None:
     \b
     MODEL   a checkpoint (.safetensors, .pt, .pth, .ckpt) with --arch, an embedded network (digits:lenet5),
             torchvision:resnet50@IMAGENET1K_V2 or timm:resnet18@a1_in1k (without @ the weights are random),
-            an architecture with random weights (squeezenet1_0), or package.module:factory
+            an architecture of the zoo with random weights (vgg16, alexnet:head=gap,width=0.5; `convscope zoo` lists
+            them), or package.module:factory
     IMAGES  a folder (with labels.csv or class subfolders, or without), a .csv, .npy or .npz file,
             Parquet, hub:NAME/SPLIT, digits:train, digits:test, digits:all,
             or the embedded world: diorama:objects/test, diorama:scenes/val and so on

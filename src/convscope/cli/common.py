@@ -36,7 +36,7 @@ batch_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
 _ARCH = (
-    "What the checkpoint's weights belong to: a name of the zoo, torchvision:NAME, timm:NAME, or "
+    "What the checkpoint's weights belong to: a name of the zoo with its options, torchvision:NAME, timm:NAME, or "
     "package.module:factory."
 )
 _PREPROCESS = "JSON that says how images are prepared; by default the one beside the weights."

@@ -90,4 +90,4 @@ def _chosen(ids: Sequence[int], truth: Tensor) -> tuple[list[int], list[int]]:
 def _is_random(network: Network) -> bool:
     """Whether the user has asked for random weights, so that chance is what must come out."""
     name = "" if network.spec is None else str(network.spec["spec"])
-    return name in zoo.ARCHITECTURES or (name.startswith(("torchvision:", "timm:")) and "@" not in name)
+    return zoo.is_architecture(name) or (name.startswith(("torchvision:", "timm:")) and "@" not in name)

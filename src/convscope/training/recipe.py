@@ -34,7 +34,9 @@ class Net:
             path is looked for beside the recipe first.
     """
 
-    arch: str = text("an architecture of the zoo, torchvision:NAME, timm:NAME or package.module:factory")
+    arch: str = text(
+        "an architecture of the zoo with its options, torchvision:NAME, timm:NAME or package.module:factory"
+    )
     weights: str | None = text("a checkpoint, or an embedded network as diorama:objects", None)
     classes: tuple[str, ...] | None = names("a list of different names")
 
@@ -184,8 +186,8 @@ def _preprocess(arch: str, data: Any, origin: str) -> Preprocess:
             return Preprocess.from_json(dict(data), f"{origin}: [preprocessing]")
         except ConvscopeError as error:
             raise TrainingError(str(error)) from error
-    if arch in zoo.ARCHITECTURES:
-        return zoo.ARCHITECTURES[arch].preprocess
+    if zoo.is_architecture(arch):
+        return zoo.find(arch).architecture.preprocess
     if external.is_external(arch):
         return external.find(arch.partition("@")[0]).card.preprocess
     raise TrainingError(

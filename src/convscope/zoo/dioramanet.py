@@ -8,9 +8,13 @@ discriminative localization", 2016), or AlexNet's: a pool and three fully connec
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
+import torch
 from torch import nn
+
+from convscope.zoo.layers import output_shape
 
 WIDTHS = (48, 96, 128, 128, 128)
 
@@ -21,12 +25,15 @@ def dioramanet(classes: int = 24, channels: int = 3) -> nn.Sequential:
     return nn.Sequential(_trunk(channels) | head)
 
 
-def dioramanet_fc(classes: int = 24, channels: int = 3) -> nn.Sequential:
-    """With fully connected layers, for images of (channels, 96, 96); 1,915,080 parameters with 24 classes."""
+def dioramanet_fc(classes: int = 24, channels: int = 3, size: tuple[int, int] = (96, 96)) -> nn.Sequential:
+    """With fully connected layers; 1,915,080 parameters with 24 classes and images of 96 px."""
+    pool = nn.MaxPool2d(3, 2)
+    with torch.device("meta"):  # the head draws its weights first: a recipe gives what it gave before
+        maps = nn.Sequential(_trunk(channels) | OrderedDict(pool5=pool))
     head = OrderedDict(
-        pool5=nn.MaxPool2d(3, 2),
+        pool5=pool,
         flatten=nn.Flatten(),
-        fc6=nn.Linear(WIDTHS[-1] * 5 * 5, 384),
+        fc6=nn.Linear(math.prod(output_shape(maps, (channels, *size))), 384),
         relu6=nn.ReLU(),
         dropout6=nn.Dropout(0.5),
         fc7=nn.Linear(384, 384),
