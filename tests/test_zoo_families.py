@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from convscope import zoo
 from convscope.errors import NetworkError, TrainingError
-from convscope.graph import Graph, sources
+from convscope.graph import Graph
 from convscope.images import open_images
 from convscope.network import load, untrained
 from convscope.receptive_field import receptive_fields
@@ -193,20 +193,17 @@ def test_published_fields(name: str) -> None:
     assert {part: geometry(name, part) for part in FIELDS[name]} == FIELDS[name]
 
 
-def depth(graph: Graph) -> int:
-    """Layers with weights on the longest path from the input."""
-    weighted = {layer.node for layer in graph.layers()}
-    longest = {graph.input: 0}
-    for node in graph.nodes:
-        before = [longest[value] for value in sources(node) if value in longest]
-        if before:
-            longest |= dict.fromkeys(node.outputs, max(before) + (node.index in weighted))
-    return longest[graph.outputs[0]]
-
-
-@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
-def test_the_table_says_how_deep_a_network_is(name: str) -> None:
-    assert depth(recorded(name)) == zoo.ARCHITECTURES[name].depth
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        ("lenet5", 5), ("alexnet", 8), ("alexnet-one", 8), ("alexnet:head=gap", 7), ("alexnet-star-gap", 8),
+        ("zfnet", 8), ("nin", 12), ("vgg11", 11), ("vgg13", 13), ("vgg16", 16), ("vgg19", 19), ("googlenet", 22),
+        ("googlenet-torchvision", 22), ("resnet18", 18), ("resnet34", 34), ("resnet50", 50), ("resnet101", 101),
+        ("resnet152", 152), ("squeezenet1_0", 18), ("dioramanet", 6), ("dioramanet-fc", 8),
+    ],
+)  # fmt: skip
+def test_the_depth_of_a_network_is_what_its_name_and_its_paper_say(name: str, depth: int) -> None:
+    assert recorded(name).depth == depth
 
 
 # --- torchvision's names ---------------------------------------------------------------------------------------------

@@ -166,6 +166,17 @@ class Graph:
         addresses = _addresses(nodes)
         return tuple(self._layer(node, addresses[node.index]) for node in nodes)
 
+    @cached_property
+    def depth(self) -> int:
+        """Layers with weights on the longest path from the input to the first output [METHODS 2.10]."""
+        weighted = {layer.node for layer in self._layers}
+        longest = {self.input: 0}
+        for node in self.nodes:
+            before = [longest[value] for value in sources(node) if value in longest]
+            if before:
+                longest |= dict.fromkeys(node.outputs, max(before) + (node.index in weighted))
+        return longest.get(self.outputs[0], 0)
+
     def layer(self, address: Layer) -> LayerNode:
         """The convolution or linear layer at `address`; a second name of the same module is understood.
 

@@ -24,6 +24,7 @@ from convscope.cli.report import report
 from convscope.cli.scan import scan
 from convscope.cli.train import train
 from convscope.cli.unit import unit
+from convscope.cli.zoo import zoo
 from convscope.errors import ConvscopeError
 
 
@@ -83,3 +84,4 @@ main.add_command(confusion)
 main.add_command(evaluate)
 main.add_command(train)
 main.add_command(diorama)
+main.add_command(zoo)

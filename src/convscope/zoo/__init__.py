@@ -23,6 +23,7 @@ from convscope.zoo.squeezenet import squeezenet1_0
 from convscope.zoo.vgg import vgg
 from convscope.zoo.zfnet import WIDE, zfnet
 
+_DIGITS = Preprocess(size=(32, 32), channels="L")
 _DIORAMA = Preprocess(size=(96, 96), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _224 = Preprocess(size=(224, 224), resize=256, mean=_MEAN, std=_STD)
@@ -45,46 +46,41 @@ class Embedded:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "lenet5": Architecture(
-        lenet5, Preprocess(size=(32, 32), channels="L"), "LeNet-5", 1998, "LeCun et al., Proc. IEEE", 5, sized=True
-    ),
+    "lenet5": Architecture(lenet5, _DIGITS, "LeNet-5", 1998, "LeCun et al., Proc. IEEE", sized=True),
     "alexnet": Architecture(
-        alexnet, _227, "AlexNet", 2012, "Krizhevsky et al., NIPS", 8, (_HEAD, _LRN, WIDTH), sized=True
+        alexnet, _227, "AlexNet", 2012, "Krizhevsky et al., NIPS", (_HEAD, _LRN, WIDTH), sized=True
     ),
     "alexnet-one": Architecture(
-        alexnet_one, _224, "AlexNet, one tower", 2014, "Krizhevsky, arXiv", 8, (_HEAD, _NONE, WIDTH), sized=True
+        alexnet_one, _224, "AlexNet, one tower", 2014, "Krizhevsky, arXiv", (_HEAD, _NONE, WIDTH), sized=True
     ),
     "alexnet-star-gap": Architecture(
-        alexnet_star_gap, _227, "AlexNet*-GAP", 2016, "Zhou et al., CVPR", 8, (_LRN, WIDTH)
+        alexnet_star_gap, _227, "AlexNet*-GAP", 2016, "Zhou et al., CVPR", (_LRN, WIDTH)
     ),
-    "zfnet": Architecture(zfnet, _224, "ZFNet", 2013, "Zeiler and Fergus, ECCV 2014", 8, (_LRN, WIDTH), sized=True),
+    "zfnet": Architecture(zfnet, _224, "ZFNet", 2013, "Zeiler, Fergus, ECCV 2014", (_LRN, WIDTH), sized=True),
     "zfnet-wide": Architecture(
-        partial(zfnet, widths=WIDE), _224, "ZFNet (b)", 2013, "Zeiler and Fergus, ECCV 2014", 8, (_LRN, WIDTH),
-        sized=True,
+        partial(zfnet, widths=WIDE), _224, "ZFNet (b)", 2013, "Zeiler, Fergus, ECCV 2014", (_LRN, WIDTH), sized=True
     ),
-    "nin": Architecture(nin, _224, "NIN", 2013, "Lin et al., ICLR 2014", 12, (_NONE, WIDTH)),
+    "nin": Architecture(nin, _224, "NIN", 2013, "Lin et al., ICLR 2014", (_NONE, WIDTH)),
     **{
         f"vgg{depth}": Architecture(
-            partial(vgg, depth), _224, f"VGG-{depth}", 2014, "Simonyan and Zisserman, ICLR 2015", depth,
-            (_HEAD, _NONE, WIDTH), sized=True,
+            partial(vgg, depth), _224, f"VGG-{depth}", 2014, "Simonyan, Zisserman, ICLR 2015", (_HEAD, _NONE, WIDTH),
+            sized=True,
         )
         for depth in (11, 13, 16, 19)
     },
-    "googlenet": Architecture(
-        googlenet, _224, "GoogLeNet", 2014, "Szegedy et al., CVPR 2015", 22, (_HEAD, _LRN, WIDTH)
-    ),
+    "googlenet": Architecture(googlenet, _224, "GoogLeNet", 2014, "Szegedy et al., CVPR 2015", (_HEAD, _LRN, WIDTH)),
     "googlenet-torchvision": Architecture(
-        googlenet_torchvision, _HALVES, "GoogLeNet, torchvision's", 2014, "Szegedy et al., CVPR 2015", 22, (WIDTH,)
+        googlenet_torchvision, _HALVES, "GoogLeNet, torchvision's", 2014, "Szegedy et al., CVPR 2015", (WIDTH,)
     ),
     **{
         f"resnet{depth}": Architecture(
-            partial(resnet, depth), _224, f"ResNet-{depth}", 2015, "He et al., CVPR 2016", depth, (_STEM, WIDTH)
+            partial(resnet, depth), _224, f"ResNet-{depth}", 2015, "He et al., CVPR 2016", (_STEM, WIDTH)
         )
         for depth in (18, 34, 50, 101, 152)
     },
-    "squeezenet1_0": Architecture(squeezenet1_0, _224, "SqueezeNet 1.0", 2016, "Iandola et al., arXiv", 18),
-    "dioramanet": Architecture(dioramanet, _DIORAMA, "DioramaNet", 2026, "convscope", 6),
-    "dioramanet-fc": Architecture(dioramanet_fc, _DIORAMA, "DioramaNet, fc", 2026, "convscope", 8, sized=True),
+    "squeezenet1_0": Architecture(squeezenet1_0, _224, "SqueezeNet 1.0", 2016, "Iandola et al., arXiv"),
+    "dioramanet": Architecture(dioramanet, _DIORAMA, "DioramaNet", 2026, "convscope"),
+    "dioramanet-fc": Architecture(dioramanet_fc, _DIORAMA, "DioramaNet, fc", 2026, "convscope", sized=True),
 }  # fmt: skip
 
 EMBEDDED: dict[str, Embedded] = {

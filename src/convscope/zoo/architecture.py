@@ -24,7 +24,6 @@ class Architecture:
         factory: builds it from `classes`, `channels`, its options, and where it is `sized` the `size` of its input.
         preprocess: the input that it is made for.
         title, year, source: what its paper calls it, and where that is.
-        depth: layers with weights on the longest path [METHODS 2.10].
         sized: whether it has fully connected layers that go with the size of the input.
     """
 
@@ -33,7 +32,6 @@ class Architecture:
     title: str
     year: int
     source: str
-    depth: int
     options: tuple[Option, ...] = ()
     sized: bool = False
 

@@ -105,6 +105,13 @@ class Sheet:
             axes.set_ylabel(up)
         return axes
 
+    def canvas(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Axes for shapes, in pixels from the upper left corner."""
+        axes = self._axes(x, y, width, height)
+        axes.set_axis_off()
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        return axes
+
     def _axes(self, x: float, y: float, width: float, height: float) -> Axes:
         left, bottom = self._at(x, y + height)
         with styled():
