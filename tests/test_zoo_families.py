@@ -74,6 +74,7 @@ def recorded(text: str) -> Graph:
         ("resnet50", 25_557_032),
         ("resnet101", 44_549_160),
         ("resnet152", 60_192_808),
+        ("alphago-policy", 3_882_793),
     ],
 )
 def test_published_numbers_of_parameters(name: str, count: int) -> None:
@@ -185,6 +186,7 @@ FIELDS = {  # METHODS 2.11
     "resnet50": {"layer4": (427, 32, -213, 0)},
     "resnet101": {"layer4": (971, 32, -485, 0)},
     "resnet152": {"layer4": (1451, 32, -725, 0)},
+    "alphago-policy": {"conv13": (5 + 11 * 2, 1, -13, 0)},
 }  # fmt: skip
 
 
@@ -199,7 +201,7 @@ def test_published_fields(name: str) -> None:
         ("lenet5", 5), ("alexnet", 8), ("alexnet-one", 8), ("alexnet:head=gap", 7), ("alexnet-star-gap", 8),
         ("zfnet", 8), ("nin", 12), ("vgg11", 11), ("vgg13", 13), ("vgg16", 16), ("vgg19", 19), ("googlenet", 22),
         ("googlenet-torchvision", 22), ("resnet18", 18), ("resnet34", 34), ("resnet50", 50), ("resnet101", 101),
-        ("resnet152", 152), ("squeezenet1_0", 18), ("dioramanet", 6), ("dioramanet-fc", 8),
+        ("resnet152", 152), ("squeezenet1_0", 18), ("alphago-policy", 13), ("dioramanet", 6), ("dioramanet-fc", 8),
     ],
 )  # fmt: skip
 def test_the_depth_of_a_network_is_what_its_name_and_its_paper_say(name: str, depth: int) -> None:
@@ -307,6 +309,25 @@ def test_the_class_maps_of_nin_are_nowhere_negative_and_their_means_are_the_logi
     assert maps.max() > 0
 
 
+def test_the_policy_network_of_alphago_has_a_class_for_each_position_and_its_own_bias() -> None:
+    network = load("alphago-policy:width=0.1")
+    hidden = {shape[1:] for name, shape in outputs("alphago-policy").items() if name.startswith(("conv", "relu"))}
+    assert hidden == {(19, 19)}
+    with torch.no_grad():
+        before = network.module(network.example(2)).softmax(1)
+        network.module.board.bias[5 * 19 + 7] += 1.5
+        after = network.module(network.example(2)).softmax(1)
+    torch.testing.assert_close(after.sum(1), torch.ones(2))
+    change = (after / before).log()
+    torch.testing.assert_close(change[:, 5 * 19 + 7] - change[:, 0], torch.full((2,), 1.5))
+    others = torch.arange(361) != 5 * 19 + 7
+    torch.testing.assert_close(change[:, others], change[:, :1].expand(2, 360))
+    with pytest.raises(NetworkError, match="its classes are the 81 positions of a board of 9 × 9, and 2 are named"):
+        load("alphago-policy", preprocess={"size": [9, 9], "channels": 48, "classes": ["a", "b"]})
+    assert built("alphago-policy:width=1.3333").conv12.weight.shape == (256, 256, 3, 3)
+    assert built("alphago-policy", (9, 9)).board.bias.shape == (81,)
+
+
 @pytest.mark.parametrize(("block", "inputs"), [(Basic, 16), (Bottleneck, 64)])
 def test_a_residual_block_whose_last_norm_is_zero_is_the_identity(block: Callable[..., Any], inputs: int) -> None:
     net = block(inputs, 16, 1).eval()
@@ -372,11 +393,11 @@ def test_a_width_is_a_factor_on_all_channel_counts_but_the_classes(name: str) ->
     for key, shape in full.items():
         if key.endswith("weight") and len(shape) > 1:
             units, expected = half[key][0], shape[0] / 2
-            assert units == shape[0] == 1000 or (units % 8 == 0 and abs(units - expected) <= 4), key
+            assert units == shape[0] in (1, 1000) or (units % 8 == 0 and abs(units - expected) <= 4), key
             counted += 1
     assert counted >= 8
     least = {shape[0] for shape in shapes(built(f"{name}:width=0.01")).values() if len(shape) == 4}
-    assert least <= {8, 32, 1000}  # a bottleneck gives four times as many, and NIN one map a class
+    assert least <= {1, 8, 32, 1000}  # a bottleneck gives four times as many, NIN one map a class, AlphaGo one in all
 
 
 @pytest.mark.parametrize(("channels", "width", "units"), [(96, 1, 96), (96, 0.25, 24), (112, 0.5, 56), (16, 0.1, 8)])
@@ -384,7 +405,7 @@ def test_channel_counts_are_multiples_of_eight(channels: int, width: float, unit
     assert layers.scaled(channels, width) == units
 
 
-@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
+@pytest.mark.parametrize("name", [name for name in zoo.ARCHITECTURES if name != "alphago-policy"])
 @pytest.mark.parametrize("size", [(96, 96), (96, 136)], ids=str)
 def test_a_network_is_built_for_the_size_channels_and_classes_of_its_card(name: str, size: tuple[int, int]) -> None:
     text = f"{name}:width=0.1" if name in WIDE else name
@@ -402,7 +423,7 @@ def test_what_is_too_small_is_refused_with_the_least_size(name: str) -> None:
     def build(side: int) -> None:
         built(text, (side, side))
 
-    if name.startswith("resnet"):  # padded everywhere, so that one pixel is enough
+    if name.startswith(("resnet", "alphago")):  # padded everywhere, so that one pixel is enough
         build(1)
         return
     said = r"images of 3 × 3 px are too small for it; the least that it takes are (\d+) × \1 px"

@@ -18,12 +18,14 @@ from convscope.zoo.googlenet import googlenet, googlenet_torchvision
 from convscope.zoo.lenet import lenet5
 from convscope.zoo.nin import nin
 from convscope.zoo.options import Option, read_options
+from convscope.zoo.policy import alphago_policy
 from convscope.zoo.resnet import resnet
 from convscope.zoo.squeezenet import squeezenet1_0
 from convscope.zoo.vgg import vgg
 from convscope.zoo.zfnet import WIDE, zfnet
 
 _DIGITS = Preprocess(size=(32, 32), channels="L")
+_GO = Preprocess(size=(19, 19), channels=48)
 _DIORAMA = Preprocess(size=(96, 96), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _224 = Preprocess(size=(224, 224), resize=256, mean=_MEAN, std=_STD)
@@ -79,6 +81,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         for depth in (18, 34, 50, 101, 152)
     },
     "squeezenet1_0": Architecture(squeezenet1_0, _224, "SqueezeNet 1.0", 2016, "Iandola et al., arXiv"),
+    "alphago-policy": Architecture(
+        alphago_policy, _GO, "AlphaGo, policy", 2016, "Silver et al., Nature", (WIDTH,), sized=True
+    ),
     "dioramanet": Architecture(dioramanet, _DIORAMA, "DioramaNet", 2026, "convscope"),
     "dioramanet-fc": Architecture(dioramanet_fc, _DIORAMA, "DioramaNet, fc", 2026, "convscope", sized=True),
 }  # fmt: skip
