@@ -29,6 +29,7 @@ from convscope.errors import NetworkError, nearest
 from convscope.preprocess import Preprocess
 from convscope.zoo import external
 from convscope.zoo.library import External
+from convscope.zoo.surgery import Surgery, last_maps, operate
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,9 +180,12 @@ def _by_name(text: str, preprocess: Source | None, given: dict[str, Any]) -> Net
     known = [*zoo.ARCHITECTURES, *zoo.EMBEDDED]
     if external.is_external(text):
         return _external(external.find(text), preprocess, given)
-    if zoo.is_architecture(text):
-        card = Card.read(zoo.find(text).architecture.preprocess if preprocess is None else preprocess)
-        return _network(_from_zoo(text, card), card, text, given, _RANDOM)
+    if zoo.is_architecture(text) or Surgery.read(text) is not None:
+        source = made_for(text) if preprocess is None else preprocess
+        if source is None:
+            raise NetworkError(f"{text}: give its preprocessing: preprocess= (--preprocess FILE)")
+        card = Card.read(source)
+        return _network(_architecture(text, card), card, text, given, _RANDOM)
     _check_known(text, "network", known)
     module = _from_factory(text, known)
     if preprocess is None:
@@ -190,6 +194,20 @@ def _by_name(text: str, preprocess: Source | None, given: dict[str, Any]) -> Net
 
 
 _RANDOM = "its weights are random"
+
+
+def made_for(arch: str) -> Preprocess | None:
+    """How images are prepared for an architecture; None where nothing says it.
+
+    Raises:
+        NetworkError: there is no such architecture.
+    """
+    surgery = Surgery.read(arch)
+    if surgery is not None:
+        return made_for(surgery.arch)
+    if zoo.is_architecture(arch):
+        return zoo.find(arch).architecture.preprocess
+    return external.find(arch.partition("@")[0]).card.preprocess if external.is_external(arch) else None
 
 
 def _external(entry: External, preprocess: Source | None, given: dict[str, Any]) -> Network:
@@ -223,6 +241,10 @@ def untrained(arch: str, preprocess: Source, seed: int = 0) -> Network:
 
 def _architecture(arch: str, card: Card, seed: int = 0) -> nn.Module:
     """The module that a checkpoint's weights belong to."""
+    surgery = Surgery.read(arch)
+    if surgery is not None:
+        trunk = _architecture(surgery.arch, card, seed)
+        return _operated(trunk, surgery, torch.zeros(2, *card.preprocess.shape), card.classes, seed)
     if external.is_external(arch):
         if "@" in arch:
             raise NetworkError(f"{arch}: the weights come from the checkpoint; give arch={arch.partition('@')[0]!r}")
@@ -231,6 +253,41 @@ def _architecture(arch: str, card: Card, seed: int = 0) -> nn.Module:
         return _from_zoo(arch, card, seed)
     _check_known(arch, "architecture", zoo.ARCHITECTURES)
     return _from_factory(arch, zoo.ARCHITECTURES, seed)
+
+
+def after_surgery(network: Network, head: str = "gap", layer: str | None = None) -> Network:
+    """The trunk of a network, with its weights, and a random head whose class maps are exact [Zhou et al. 2016].
+
+    Args:
+        network: one that `load` gave; its name is the ``arch`` of weights that are saved from it.
+        head: "gap", or "gmp" for the maximum of each map instead of its mean.
+        layer: the last module that is kept; None for the last maps before the network's own pools.
+
+    Raises:
+        NetworkError: it was wrapped, cannot be traced, has no maps, or ends in such a head already.
+    """
+    if network.spec is None:
+        raise NetworkError("surgery on a wrapped module has no name to load its weights by; load it as module:factory")
+    text = str(network.spec["arch"] or network.spec["spec"])
+    arch = zoo.EMBEDDED[text].arch if text in zoo.EMBEDDED else text.partition("@")[0]
+    surgery = Surgery(head, layer or last_maps(network.module, network.example(2)), arch)
+    module = _operated(network.module, surgery, network.example(2), network.classes)
+    return Network(
+        module, network.preprocess, str(surgery), network.classes, network.output, network.synonyms, None, (_RANDOM,)
+    )
+
+
+def _operated(
+    module: nn.Module, surgery: Surgery, example: Tensor, classes: tuple[str, ...] | None, seed: int = 0
+) -> nn.Module:
+    """A network without its head, and a new one for these classes, or for as many as it told apart."""
+    if classes is None:
+        with torch.no_grad():
+            count = logits(module.eval()(example)).shape[1]
+    else:
+        count = len(classes)
+    with _seeded(seed):
+        return operate(module, surgery, example, count).eval()
 
 
 def _check_known(arch: str, kind: str, known: Iterable[str]) -> None:

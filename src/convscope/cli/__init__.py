@@ -15,6 +15,7 @@ import click
 import convscope
 from convscope.cli.activations import activations
 from convscope.cli.confusion import confusion
+from convscope.cli.convert import convert
 from convscope.cli.diorama import diorama
 from convscope.cli.evaluate import evaluate
 from convscope.cli.filters import filters
@@ -83,5 +84,6 @@ main.add_command(unit)
 main.add_command(confusion)
 main.add_command(evaluate)
 main.add_command(train)
+main.add_command(convert)
 main.add_command(diorama)
 main.add_command(zoo)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from convscope import zoo
 from convscope.errors import ConvscopeError, TrainingError, nearest
+from convscope.network import made_for
 from convscope.preprocess import Preprocess, shown
 from convscope.training.augmentation import Augmentation
 from convscope.training.fields import check_keys, choice, count, counts, names, number, one_of, table, text
 from convscope.training.optimizers import OPTIMIZERS, Descent
 from convscope.training.schedules import SCHEDULES, Constant, Schedule
-from convscope.zoo import external
 
 FOLDER = Path(__file__).parent / "recipes"
 EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)  # at which Zeiler & Fergus looked at their features [METHODS 9.1]
@@ -186,10 +185,9 @@ def _preprocess(arch: str, data: Any, origin: str) -> Preprocess:
             return Preprocess.from_json(dict(data), f"{origin}: [preprocessing]")
         except ConvscopeError as error:
             raise TrainingError(str(error)) from error
-    if zoo.is_architecture(arch):
-        return zoo.find(arch).architecture.preprocess
-    if external.is_external(arch):
-        return external.find(arch.partition("@")[0]).card.preprocess
+    found = made_for(arch)
+    if found is not None:
+        return found
     raise TrainingError(
         f"{origin}: the table [preprocessing] is missing, and nothing says how images are prepared for {arch!r}; "
         "give at least its size = [height, width], with mean, std and channels"
