@@ -14,6 +14,7 @@ import click
 
 import convscope
 from convscope.cli.activations import activations
+from convscope.cli.compare import compare
 from convscope.cli.confusion import confusion
 from convscope.cli.convert import convert
 from convscope.cli.diorama import diorama
@@ -85,5 +86,6 @@ main.add_command(confusion)
 main.add_command(evaluate)
 main.add_command(train)
 main.add_command(convert)
+main.add_command(compare)
 main.add_command(diorama)
 main.add_command(zoo)

@@ -52,6 +52,17 @@ def counts(expected: str, default: Any = _NEEDED) -> Any:
     return value(read, expected, default)
 
 
+def seeds(expected: str, default: Any = _NEEDED) -> Any:
+    """A list of different whole numbers from 0, in its order."""
+
+    def read(given: Any) -> tuple[int, ...]:
+        if not isinstance(given, list | tuple) or not given or len(set(given)) < len(given):
+            raise ValueError(given)
+        return tuple(whole_number(each) for each in given)
+
+    return value(read, expected, default)
+
+
 def whole_number(given: Any, low: int = 0, high: int = 1 << 31) -> int:
     """`given`, if it is a whole number from `low` to `high`; else ValueError."""
     if isinstance(given, bool) or not isinstance(given, int) or not low <= given <= high:

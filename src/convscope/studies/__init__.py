@@ -1,0 +1,1 @@
+"""Experiments, one a file: networks trained alike and compared (``comparison``)."""
