@@ -8,7 +8,9 @@ that gets right. The same machine and libraries give the same bytes.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save_file
 
@@ -28,12 +30,16 @@ TESTED = {
 def make(name: str, folder: Path) -> Path:
     """Train the embedded network `name`, and write ``NAME.safetensors`` and ``NAME.json`` into `folder`."""
     file = zoo.EMBEDDED[name].weights.name
-    trained = train(Recipe.open(Path(file).stem), folder / Path(file).stem)
+    trained = train(Recipe.open(Path(file).stem), folder / Path(file).stem, tell=_say)
     weights = load_file(trained.last)
     half = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
     save_file(half, folder / file)
     (folder / file).with_suffix(".json").write_bytes(trained.last.with_suffix(".json").read_bytes())
     return folder / file
+
+
+def _say(epoch: Mapping[str, Any]) -> None:
+    print(f"epoch {epoch['epoch']}: {epoch['val_top1']:.1%} of the validation images after {epoch['seconds']:.0f} s")
 
 
 def main(name: str, folder: Path) -> None:

@@ -92,6 +92,9 @@ EMBEDDED: dict[str, Embedded] = {
     name: Embedded(arch, Path(__file__).parent / "weights" / f"{name.replace(':', '-')}.safetensors")
     for name, arch in {
         "digits:lenet5": "lenet5",
+        "diorama:objects": "dioramanet",
+        "diorama:objects-fc": "dioramanet-fc",
+        "diorama:scenes": "dioramanet",
     }.items()
 }
 
