@@ -5,10 +5,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 .PHONY: demo test slow check format benchmark clean
 
-demo: .stamps/base  ## scan the embedded digits with the embedded LeNet-5, and show the report
-	@rm -rf demo/digits-atlas demo/digits-atlas.partial
-	$(BIN)/convscope scan digits:lenet5 digits:test -o demo/digits-atlas --report demo/digits-report --open
-	@echo "Open demo/digits-report/index.html in a browser."
+demo: .stamps/base  ## scan an embedded network on 2,000 images of the embedded world, and show the report
+	@rm -rf demo/atlas demo/atlas.partial
+	$(BIN)/convscope scan diorama:objects diorama:objects/test -o demo/atlas --report demo/report --open
+	@echo "Open demo/report/index.html in a browser."
 
 test: .stamps/dev  ## the tests that take seconds; longer ones are in 'slow'
 	$(BIN)/python -m pytest
@@ -30,6 +30,8 @@ benchmark: .stamps/dev  ## speed as ratios to the bare forward pass of the same 
 	$(BIN)/python -m benchmarks.spine
 	$(BIN)/python -m benchmarks.scan
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.diorama
+	$(BIN)/python -m benchmarks.embedded
 
 clean:  ## remove what the other targets made
 	rm -rf .venv .stamps demo

@@ -12,12 +12,12 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-REPORT, FOLDER = Path("demo/digits-report"), Path("docs/images")
+REPORT, FOLDER = Path("demo/report"), Path("docs/images")
 PAGES = {
     "network": "index.html",
-    "layer": "layers/001-c3/index.html",
-    "unit": "layers/001-c3/unit.html#3",
-    "filters": "layers/000-c1/filters.html",
+    "layer": "layers/003-conv4/index.html",
+    "unit": "layers/003-conv4/unit.html#21",
+    "filters": "layers/000-conv1/filters.html",
     "images": "images/index.html",
     "image": "images/03.html",
     "classes": "classes.html",
@@ -35,13 +35,13 @@ def main() -> None:
         for name, address in PAGES.items():
             shots = [shot(browser, address, width, scheme) for scheme in ("light", "dark") for width in (1320, 390)]
             beside(shots).save(FOLDER / "report" / f"{name}.webp", quality=80, method=6)
-        shot(browser, PAGES["network"], 1320, "light").save(FOLDER / "digits-report.png", optimize=True)
+        shot(browser, PAGES["network"], 1320, "light", 1560).save(FOLDER / "report.webp", quality=88, method=6)
         browser.close()
 
 
-def shot(browser: Browser, address: str, width: int, scheme: str) -> Image.Image:
-    """What is seen of a page at first, in a window of this width."""
-    page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
+def shot(browser: Browser, address: str, width: int, scheme: str, height: int = HEIGHT) -> Image.Image:
+    """What is seen of a page at first, in a window of this size."""
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(f"{(REPORT).resolve().as_uri()}/{address}")
     page.wait_for_timeout(900)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")

@@ -65,7 +65,8 @@ def main() -> None:
     """A microscope for convolutional networks.
 
     \b
-    MODEL   a checkpoint (.safetensors, .pt, .pth, .ckpt) with --arch, an embedded network (digits:lenet5),
+    MODEL   a checkpoint (.safetensors, .pt, .pth, .ckpt) with --arch, an embedded network
+            (diorama:objects, diorama:objects-fc, diorama:scenes, digits:lenet5),
             torchvision:resnet50@IMAGENET1K_V2 or timm:resnet18@a1_in1k (without @ the weights are random),
             an architecture of the zoo with random weights (vgg16, alexnet:head=gap,width=0.5; `convscope zoo` lists
             them), or package.module:factory
