@@ -31,6 +31,14 @@ class CaptureError(ConvscopeError):
     """A forward pass that did not do what the recorded one did, so its values cannot be told apart."""
 
 
+class TargetError(ConvscopeError):
+    """A class, unit or function that is to be explained and cannot be: not there, or not what is expected."""
+
+
+class AttributionError(ConvscopeError):
+    """A method that would be wrong for this network or these images: a non-linearity out of reach, NaN, no gradient."""
+
+
 class WorkerError(ConvscopeError):
     """A process, or a cluster of them, that was asked to compute and cannot."""
 

@@ -1,0 +1,221 @@
+"""What a method of attribution is: what it is asked, what it answers, and the map that is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convscope import gradients
+from convscope.backward_rules import Rule
+from convscope.errors import AttributionError
+from convscope.geometry import Grid, Spans
+from convscope.graph import Graph
+from convscope.network import Network
+from convscope.recorder import record
+from convscope.targets import Fixed, Targets, understand
+
+BATCH = 16  # images that are explained at once: it bounds memory, and changes nothing else
+
+
+@dataclass(frozen=True, eq=False)
+class AttributionMap:
+    """Maps of n images, and what must be known to read them.
+
+    Args:
+        values: (n, 1 or c, h, w) float32, on the CPU.
+        method: with its parameters.
+        targets: (n,) what was explained, as "class 7 (tabby)"; a unit with the position of its maximum.
+        scores: (n,) float64, of the targets.
+        score: what they are: "logit", "probability", "logprob", "output" (a real value), "response" or "function".
+        sign: what positive and negative values mean.
+        grid: where the cells of the maps lie on the image.
+        evidence: numbers (n,) by which the map can be judged, such as the gap of a sum that should be complete.
+        notes: what else must be known.
+        blank: (n,) why a map is zero everywhere; None where it is not.
+    """
+
+    values: Tensor
+    method: Attribution
+    targets: tuple[str, ...]
+    scores: Tensor
+    score: tuple[str, ...]
+    sign: str
+    grid: Grid
+    evidence: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    blank: tuple[str | None, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def seed(self) -> int | None:
+        """Of the random numbers; None where there are none."""
+        return getattr(self.method, "seed", None)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the values, as plain numbers and text."""
+        return {
+            "method": self.method.name, "parameters": dataclasses.asdict(self.method), "targets": list(self.targets),
+            "scores": self.scores.tolist(), "score": list(self.score), "sign": self.sign, "grid": self.grid.to_json(),
+            "evidence": {name: numbers.tolist() for name, numbers in self.evidence.items()},
+            "notes": list(self.notes), "blank": list(self.blank),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A few images, each with what is to be explained of it.
+
+    Args:
+        images: (n, c, h, w), where the network is.
+        targets: (n,); those of the pass that the answer names are fixed: they have a class and a position.
+    """
+
+    network: Network
+    graph: Graph
+    images: Tensor
+    targets: tuple[Fixed, ...]
+
+    def run(
+        self,
+        images: Tensor | None = None,
+        targets: Sequence[Fixed] | None = None,
+        rule: Rule | None = None,
+        keep: Sequence[int] = (),
+    ) -> gradients.Pass:
+        """A pass on these images, or on others (n, c, h, w) in their place, as `convscope.gradients.run` makes it."""
+        images = self.images if images is None else images
+        return gradients.run(self.network, self.graph, images, targets or self.targets, rule, keep)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a method found for the images of a question.
+
+    Args:
+        values: (n, 1 or c, h, w).
+        explained: the pass on the images themselves: its targets and scores are what was explained.
+        evidence: numbers (n,).
+        notes: what else must be known.
+        blank: (n,) why a map is zero everywhere, where the method knows.
+        grid: where the cells of the maps lie; None where they are pixels of the input.
+    """
+
+    values: Tensor
+    explained: gradients.Pass
+    evidence: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    blank: tuple[str | None, ...] | None = None
+    grid: Grid | None = None
+
+
+@dataclass(frozen=True)
+class Attribution(ABC):
+    """A method with its parameters."""
+
+    name: ClassVar[str]
+    sign: ClassVar[str]
+
+    def __call__(self, network: Network, images: Tensor, target: Targets = None) -> AttributionMap:
+        """Explain the target of each image.
+
+        Args:
+            images: (n, c, h, w), as the network's preprocessing makes them.
+            target: a class, a unit, a neuron or a function, or a list of n; see `convscope.targets`. Default: the
+                predicted class of each image.
+
+        Raises:
+            TargetError: there is no such class, or the function gives no number for each image.
+            AddressError: there is no such layer, unit or position.
+            AttributionError: the map would be wrong: NaN, no gradient, a non-linearity that is out of reach.
+            NetworkError: it is none, or does not run on the images.
+        """
+        images = _checked(network, images)
+        graph = record(network.module, images[:1])
+        targets = understand(target, network, graph, len(images))
+        with gradients.untouched(network):
+            answers = [
+                self.explain(Question(network, graph, images[start : start + BATCH], targets[start : start + BATCH]))
+                for start in range(0, len(images), BATCH)
+            ]
+        return self._map(answers, images)
+
+    @abstractmethod
+    def explain(self, question: Question) -> Answer:
+        """The maps of a few images. It runs inside `convscope.gradients.untouched`."""
+
+    def _map(self, answers: Sequence[Answer], images: Tensor) -> AttributionMap:
+        passes = [answer.explained for answer in answers]
+        values = _joined([answer.values for answer in answers], torch.float32)
+        gradients.check_finite(values, "the map", len(values))
+        scores = _joined([each.scores for each in passes], torch.float64)
+        fixed = [target for each in passes for target in each.targets]
+        known = [reason for answer in answers for reason in answer.blank or (None,) * len(answer.values)]
+        rows = zip(values, known, fixed, scores, strict=True)
+        return AttributionMap(
+            values, self, tuple(map(str, fixed)), scores, tuple(target.kind for target in fixed), self.sign,
+            answers[0].grid or pixel_grid(*images.shape[2:]),
+            {name: _joined([each.evidence[name] for each in answers], torch.float64) for name in answers[0].evidence},
+            tuple(dict.fromkeys(note for each in answers for note in (*each.notes, *_notes(each.explained)))),
+            tuple(None if row.any() else why or _reason(target, float(score)) for row, why, target, score in rows),
+        )  # fmt: skip
+
+
+def _joined(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    return torch.cat([part.detach().to("cpu", dtype) for part in parts])
+
+
+def pixel_grid(height: int, width: int) -> Grid:
+    """Where the cells of a map lie that are the pixels of the input."""
+    rows, columns = np.arange(height, dtype=np.int64), np.arange(width, dtype=np.int64)
+    return Grid(Spans(rows, rows + 1, height), Spans(columns, columns + 1, width))
+
+
+def per_pixel(gradient: Tensor, network: Network) -> Tensor:
+    """The gradient (n, c, h, w) by the input, as one by pixel values before normalisation.
+
+    Without it a channel that was divided by a larger standard deviation would seem the weaker [METHODS 7.3].
+    """
+    return gradient / torch.tensor(network.preprocess.std, dtype=gradient.dtype, device=gradient.device).reshape(
+        -1, 1, 1
+    )
+
+
+def _checked(network: Network, images: Tensor) -> Tensor:
+    """The images, where the network is."""
+    if not isinstance(network, Network):
+        raise AttributionError(
+            f"expected a network, not a {type(network).__name__}; make one with convscope.load(...) or "
+            "convscope.wrap(module, preprocess=...)"
+        )
+    if not isinstance(images, Tensor) or images.dim() != 4 or not len(images) or not images.is_floating_point():
+        found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise AttributionError(f"expected images as a tensor of real numbers (n, c, h, w), not {found}")
+    gradients.check_finite(images, "the input", len(images))
+    return images.detach().to(network.device)
+
+
+def _notes(explained: gradients.Pass) -> list[str]:
+    """What must be known of the targets, and of the non-linearities that were redirected."""
+    notes = [note for target in explained.targets if (note := target.note)]
+    other = sorted(explained.redirected.keys() - {"relu"})
+    if other:
+        notes.append(f"for {', '.join(other)} the rule is this toolkit's extension of the one for ReLU")
+    return notes
+
+
+def _reason(target: Fixed, score: float) -> str:
+    """Why a map is zero everywhere."""
+    if target.kind == "response" and score <= 0:
+        return (
+            f"the unit is inactive: the response of {target} is {score:.4g}, and no small change of the image matters"
+        )
+    return "the gradient of the target is zero everywhere"

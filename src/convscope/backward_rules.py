@@ -1,0 +1,224 @@
+"""What a non-linearity does to the signal that flows back through it: deconvnet, guided backpropagation, and new ones.
+
+>>> with Redirected(GUIDED) as mode:
+...     result = capture.run(module, pixels, graph, mode.taps(graph, values))
+>>> mode.check()
+
+For a pointwise non-linearity σ with input x and signal R [METHODS 0.3, 7.0]::
+
+    gradient     R · σ'(x)                 what PyTorch does
+    deconvnet    max(R, 0)                 Zeiler and Fergus 2014
+    guided       max(R, 0) · max(σ'(x), 0) Springenberg et al. 2015
+
+The rule is a part of autograd's graph, put there while the network runs, whatever the spelling: ``nn.ReLU``,
+``F.relu``, ``torch.relu``, ``x.relu_()``, in place, reused, through a view. Which non-linearities there are says the
+recorded graph, so that one that was not reached is an error and not the plain gradient.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from convscope.capture import Tap
+from convscope.errors import AttributionError
+from convscope.graph import Graph, Node, is_nonlinearity, sources
+
+Slope = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What passes down.
+
+    Args:
+        signal: gives it from the incoming signal R and a function that computes σ'(x), both of the shape of x.
+        needs_slope: whether that function is called.
+        identity: functions of PyTorch, by name, that pass the signal as it is, as if they were not there.
+    """
+
+    name: str
+    signal: Callable[[Tensor, Slope], Tensor]
+    needs_slope: bool
+    identity: frozenset[str] = frozenset()
+
+
+DECONVNET = Rule("deconvnet", lambda signal, _: signal.clamp(min=0), False, frozenset({"local_response_norm"}))
+GUIDED = Rule("guided", lambda signal, slope: signal.clamp(min=0) * slope().clamp(min=0), True)
+
+# Functions and methods of PyTorch that are non-linear in every number of their first argument alone.
+_NAMES = {
+    "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "rrelu", "silu", "gelu", "hardswish", "mish", "elu", "celu",
+    "selu", "softplus", "softsign", "hardsigmoid", "sigmoid", "expit", "special_expit", "tanh", "threshold",
+    "logsigmoid", "log_sigmoid", "tanhshrink", "hardshrink", "softshrink",
+}  # fmt: skip
+_CLAMPS = {"clamp", "clamp_min", "clip"}
+# The same as operations of the graph, beside those of `is_nonlinearity`; and ways to write one by hand.
+_MORE = {"abs", "erf", "hardshrink", "softshrink", "log_sigmoid_forward", "sin", "cos", "atan"}
+_SELECTIONS = {"maximum", "minimum", "fmax", "fmin", "where", "masked_fill", "index_put", "_index_put_impl"}
+_COMPARISONS = {"gt", "ge", "lt", "le", "sign", "sgn", "heaviside"}
+
+
+class Redirected(TorchFunctionMode):
+    """Inside it every non-linearity passes signals back by `rule`, also after the ``with``."""
+
+    def __init__(self, rule: Rule) -> None:
+        super().__init__()
+        self.rule = rule
+        self.inside = False  # whether a redirected function is running
+        self.identities = 0
+        self.expected: list[Node] = []
+        self.reached: set[int] = set()
+
+    def taps(self, graph: Graph, values: Iterable[int]) -> dict[int, Tap]:
+        """Taps that notice which non-linearities on the way to `values` are reached, for `convscope.capture.run`."""
+        self.expected = nonlinearities(graph, values)
+        return {node.outputs[0]: self._notice(node) for node in self.expected}
+
+    def _notice(self, node: Node) -> Tap:
+        def tap(_: Tensor) -> None:
+            if self.inside:
+                self.reached.add(node.index)
+
+        return tap
+
+    def check(self) -> Counter[str]:
+        """How many of each non-linearity were redirected.
+
+        Raises:
+            AttributionError: one was not.
+        """
+        missed = next((node for node in self.expected if node.index not in self.reached), None)
+        if missed is not None:
+            where = f"in {missed.module[0]!r}" if missed.module[0] else "in the network's own forward()"
+            raise AttributionError(
+                f"the non-linearity {missed.op!r} {where} is out of reach of the rule {self.rule.name!r}, so that the "
+                "map would be wrong: it is written by hand, scripted, in a function of its own for autograd, or "
+                "recomputed (checkpoint); write it as a module or function of PyTorch, such as nn.ReLU or F.silu"
+            )
+        return Counter(node.op.removesuffix("_") for node in self.expected)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        name = getattr(func, "__name__", "").strip("_")  # F.threshold is called _threshold
+        identity = name in self.rule.identity
+        if not identity and name not in _NAMES and not (name in _CLAMPS and _is_rectifier(args, kwargs)):
+            return func(*args, **kwargs)
+        x = args[0] if args else kwargs.pop("input", None)
+        # Where no gradient is recorded there is nothing to redirect; what recomputes it later would not be reached.
+        if not isinstance(x, Tensor) or not x.requires_grad or not torch.is_grad_enabled():
+            return func(x, *args[1:], **kwargs)
+        self.identities += identity
+        return _Redirect.apply(x, lambda value: func(value, *args[1:], **kwargs), self, identity)  # type: ignore[no-untyped-call]
+
+
+class _Redirect(torch.autograd.Function):
+    """A pointwise function whose backward pass is a rule."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor], mode: Redirected, identity: bool) -> Tensor:
+        ctx.rule, ctx.function, ctx.identity = mode.rule, function, identity
+        # A copy: the network may write over x, here or later on. Not kept by autograd, which would let a checkpoint
+        # exchange it for what it recomputes outside of the mode.
+        ctx.x = x.detach().clone() if mode.rule.needs_slope and not identity else None
+        mode.inside, before = not identity, mode.inside
+        try:
+            result = function(x)  # the last operation: its result is looked at when the next one comes
+        finally:
+            mode.inside = before
+        if result is x:
+            ctx.mark_dirty(x)
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None, None]:
+        if ctx.identity:
+            return signal, None, None, None
+        return ctx.rule.signal(signal, lambda: slope(ctx.function, ctx.x)), None, None, None
+
+
+def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """σ'(x) of a pointwise function, as PyTorch defines it at kinks (0 at the kink of a ReLU)."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        result = function(leaf.clone())  # it may work in place
+        return torch.autograd.grad(result.sum(), leaf)[0]
+
+
+def nonlinearities(graph: Graph, values: Iterable[int]) -> list[Node]:
+    """The pointwise non-linearities on the way from the image to `values`, also such as are written by hand."""
+    return [node for node in _ancestors(graph, values) if _is_pointwise_nonlinear(node, graph)]
+
+
+def _ancestors(graph: Graph, values: Iterable[int]) -> list[Node]:
+    wanted, found = set(values) & graph.dependent, []
+    for node in reversed(graph.nodes):
+        if not wanted.isdisjoint(node.outputs):
+            found.append(node)
+            wanted.update(graph.dependent.intersection(sources(node)))
+    return found[::-1]
+
+
+def _is_pointwise_nonlinear(node: Node, graph: Graph) -> bool:
+    op = node.op.removesuffix("_")
+    data = [value for value in sources(node) if value in graph.dependent]
+    if not data:
+        return False
+    if is_nonlinearity(node) or op in _MORE:
+        return True
+    if op == "clamp":  # between two numbers it is a hardtanh; at one other than zero it guards a division or a root
+        return node.arguments["min"] is not None and node.arguments["max"] is not None
+    if op in {"maximum", "minimum", "fmax", "fmin"}:
+        return len(data) == 1  # of two maps it is a pooling
+    if op in _SELECTIONS:
+        return any(_is_chosen_by_value(value, graph) for value in data)
+    return op == "mul" and len(set(data)) == 2 and _gates_itself(data[0], data[1], graph)
+
+
+def _is_chosen_by_value(value: int, graph: Graph) -> bool:
+    return any(node.op.removesuffix("_") in _COMPARISONS for node in _pointwise_past(value, graph).values())
+
+
+def _gates_itself(one: int, other: int, graph: Graph) -> bool:
+    """Whether two factors are made of the same value number by number, and not linearly, as in x · sigmoid(x)."""
+    pasts = [_pointwise_past(factor, graph) for factor in (one, other)]
+    reach = [{factor}.union(*map(sources, past.values())) for factor, past in zip((one, other), pasts, strict=True)]
+    kinds = [node for past in pasts for node in past.values()]
+    bent = any(is_nonlinearity(node) or node.op.removesuffix("_") in _COMPARISONS for node in kinds)
+    return bent and not graph.dependent.isdisjoint(reach[0] & reach[1])
+
+
+def _pointwise_past(value: int, graph: Graph) -> dict[int, Node]:
+    """The nodes that make a value of another one number by number, by the values that they gave."""
+    found: dict[int, Node] = {}
+    node = graph.producers.get(value)
+    while node is not None and _is_pointwise(node):
+        data = [source for source in sources(node) if source in graph.dependent]
+        if len(data) != 1:
+            break
+        found[value] = node
+        value = data[0]
+        node = graph.producers.get(value)
+    return found
+
+
+def _is_pointwise(node: Node) -> bool:
+    tagged = node.function is not None and torch.Tag.pointwise in node.function.tags
+    return tagged or is_nonlinearity(node) or node.op in {"_to_copy", "clone"}
+
+
+def _is_rectifier(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a clamp is at zero from below, or between two numbers."""
+    bounds = dict(zip(("min", "max"), args[1:], strict=False)) | kwargs
+    low, high = bounds.get("min"), bounds.get("max")
+    numbers = not isinstance(low, Tensor) and not isinstance(high, Tensor)
+    return numbers and low is not None and (low == 0 or high is not None)

@@ -1,0 +1,350 @@
+"""What is to be explained, written the same way everywhere: a class, a unit, a position, or any function of the output.
+
+================================  ==============================================================================
+``None``                          the predicted class of each image
+``7``, ``"7"``, ``"tabby"``       a class, by index or by name
+``Class("tabby", "probability")`` a class, and which number of it: "logit" (default), "probability" or "logprob"
+``"features.3:12"``               a unit: its response where it is largest on the image
+``"features.3:12@4,5"``           a neuron: the unit's response at row 4, column 5 of its map
+``lambda output: output[:, 3]``   a function from what the network returns to a number for each image, (n,)
+``[7, "features.3:12", ...]``     one of these for each image
+================================  ==============================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from convscope.address import Layer, Neuron, Unit, parse
+from convscope.errors import AddressError, TargetError, nearest
+from convscope.graph import Graph, LayerNode
+from convscope.network import Network, logits
+
+OF = ("logit", "probability", "logprob")
+# Operations at the end of a network -> what makes probabilities of logits, and what they give.
+_ENDS = {
+    "_softmax": ("softmax", "probability"),
+    "_log_softmax": ("softmax", "logprob"),
+    "sigmoid": ("sigmoid", "probability"),
+}
+_RESHAPES = {"view", "_unsafe_view", "squeeze", "unsqueeze"}  # they keep the order of the numbers
+
+
+@dataclass(frozen=True)
+class Class:
+    """A class of the network as a target.
+
+    Args:
+        which: its index or name; None for the predicted one.
+        of: the number that is explained: "logit", "probability" or "logprob".
+    """
+
+    which: int | str | None = None
+    of: str = "logit"
+
+
+Target = None | int | str | Class | Unit | Neuron | Callable[[Any], Tensor]
+Targets = Target | Sequence[Target] | Tensor | NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a pass gave for n images, to take scores from.
+
+    Args:
+        images: how many.
+        output: what the network returned.
+        values: of the graph, those that the targets read, (n, ...).
+        results: of functions of the output, by their id, each computed once.
+    """
+
+    images: int
+    output: Any
+    values: dict[int, Tensor]
+    results: dict[int, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """A class of the output.
+
+    Args:
+        value: of the graph that holds the scores of the classes (n, classes); None for the first output itself.
+        given: what these are: "logit", "probability", "logprob" or "output", a real value.
+        link: what makes probabilities of logits: "softmax" or "sigmoid".
+    """
+
+    index: int | None
+    of: str
+    value: int | None
+    given: str
+    link: str
+    names: tuple[str, ...] | None = None
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """What is read in the pass."""
+        return () if self.value is None else (self.value,)
+
+    @property
+    def kind(self) -> str:
+        """The number that is explained: "logit", "probability", "logprob" or "output"."""
+        return self.given if self.of == "logit" else self.of
+
+    @property
+    def note(self) -> str:
+        """What must be known of the number that is explained; empty where nothing."""
+        if self.value is not None:
+            return f"the network ends in a {self.link}; what is explained is computed from the logits before it"
+        if self.of == "logit" and self.kind in {"probability", "logprob"}:
+            return f"the network gives each class a {self.kind} and no logit that can be read, so that is explained"
+        return ""
+
+    def __str__(self) -> str:
+        name = f" ({self.names[self.index]})" if self.names and self.index is not None else ""
+        return f"class {self.index}{name}"
+
+    def fix(self, seen: Seen, row: int) -> ClassTarget:
+        """With the predicted class where none is given, and probabilities known as such."""
+        scores = self._scores(seen)[row].detach()
+        index = int(scores.argmax()) if self.index is None else self.index
+        sums_to_one = self.link == "softmax" and len(scores) > 1 and bool((scores >= 0).all() & _is_one(scores.sum()))
+        given = "probability" if self.given == "logit" and sums_to_one else self.given
+        return replace(self, index=index, given=given)
+
+    def score(self, seen: Seen, row: int) -> Tensor:
+        """The number that is explained, ()."""
+        scores = self._scores(seen)[row]
+        if self.of == "logit" or self.of == self.given:
+            return scores[self.index]
+        if self.given == "probability":
+            return scores[self.index].log()
+        if self.given == "logprob":
+            return scores[self.index].exp()
+        if self.link == "sigmoid":
+            return scores[self.index].sigmoid() if self.of == "probability" else F.logsigmoid(scores[self.index])
+        return (scores.softmax(0) if self.of == "probability" else scores.log_softmax(0))[self.index]
+
+    def _scores(self, seen: Seen) -> Tensor:
+        return logits(seen.output) if self.value is None else seen.values[self.value]
+
+
+@dataclass(frozen=True)
+class UnitTarget:
+    """A unit of a layer, at its response.
+
+    Args:
+        place: rank of its position among those of the map; None for where it is largest, the first of equals.
+    """
+
+    layer: LayerNode
+    unit: int
+    place: int | None
+    kind: ClassVar[str] = "response"
+    note: ClassVar[str] = ""
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """What is read in the pass."""
+        return (self.layer.response,)
+
+    @property
+    def columns(self) -> int:
+        """Of the map; a layer whose places are no map has one row of them."""
+        return self.layer.shape[2] if len(self.layer.shape) == 3 else math.prod(self.layer.shape[1:])
+
+    def __str__(self) -> str:
+        unit = Unit(self.layer.address, self.unit)
+        if self.place is None or len(self.layer.shape) == 1:
+            return str(unit)
+        return str(Neuron(unit, *divmod(self.place, self.columns)))
+
+    def fix(self, seen: Seen, row: int) -> UnitTarget:
+        """At the position where it is largest, if none is given."""
+        return self if self.place is not None else replace(self, place=int(self._map(seen, row).argmax()))
+
+    def score(self, seen: Seen, row: int) -> Tensor:
+        """Its response, ()."""
+        return self._map(seen, row)[self.place]
+
+    def _map(self, seen: Seen, row: int) -> Tensor:
+        """(positions,)."""
+        return seen.values[self.layer.response].movedim(self.layer.channel, 1)[row, self.unit].reshape(-1)
+
+
+@dataclass(frozen=True)
+class FunctionTarget:
+    """A number that a function makes of the output."""
+
+    function: Callable[[Any], Tensor]
+    kind: ClassVar[str] = "function"
+    note: ClassVar[str] = ""
+    values: ClassVar[tuple[int, ...]] = ()
+
+    def __str__(self) -> str:
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+    def fix(self, seen: Seen, row: int) -> FunctionTarget:
+        """Itself."""
+        return self
+
+    def score(self, seen: Seen, row: int) -> Tensor:
+        """The number, ()."""
+        if id(self.function) not in seen.results:
+            seen.results[id(self.function)] = self._checked(self.function(seen.output), seen.images)
+        return seen.results[id(self.function)][row]
+
+    def _checked(self, result: Any, images: int) -> Tensor:
+        if not isinstance(result, Tensor) or result.shape != (images,):
+            found = f"a tensor {tuple(result.shape)}" if isinstance(result, Tensor) else f"a {type(result).__name__}"
+            raise TargetError(
+                f"the target {self} gave {found} for {images} images, where a number for each is expected: ({images},)"
+            )
+        if not result.requires_grad:
+            raise TargetError(f"the target {self} does not depend on the output of the network differentiably")
+        return result
+
+
+Fixed = ClassTarget | UnitTarget | FunctionTarget
+
+
+def understand(targets: Targets, network: Network, graph: Graph, count: int) -> tuple[Fixed, ...]:
+    """What `targets` mean for `count` images.
+
+    Raises:
+        TargetError: there is no such class, they are not as many as the images, or are nothing to explain.
+        AddressError: there is no such layer, unit or position.
+    """
+    if isinstance(targets, Tensor | np.ndarray | np.generic):
+        targets = targets.tolist()
+    if not isinstance(targets, list | tuple):
+        return (_understood(targets, network, graph),) * count
+    if len(targets) != count:
+        raise TargetError(f"{len(targets)} targets are given for {count} images; give one, or one for each image")
+    return tuple(_understood(target, network, graph) for target in targets)
+
+
+def _understood(target: Any, network: Network, graph: Graph) -> Fixed:
+    if isinstance(target, str) and ":" in target and _class_named(target, network) is None:
+        target = _address(target)
+    if isinstance(target, Unit | Neuron):
+        return _unit(target, graph)
+    if isinstance(target, Class):
+        return _class(target, network, graph)
+    if target is None or (isinstance(target, int | str) and not isinstance(target, bool)):
+        return _class(Class(target), network, graph)
+    if callable(target):
+        return FunctionTarget(target)
+    raise TargetError(
+        f"{target!r} cannot be explained; give a class (index or name), a unit or neuron ('LAYER:UNIT' or "
+        "'LAYER:UNIT@ROW,COLUMN'), a function of the output, or a list with one of them for each image"
+    )
+
+
+def _address(text: str) -> Unit | Neuron:
+    address = parse(text)
+    if isinstance(address, Layer):
+        raise AddressError(f"{text!r} names a layer, where a unit is expected, as '{text}:0'")
+    return address
+
+
+# --- units -----------------------------------------------------------------------------------------------------------
+
+
+def _unit(address: Unit | Neuron, graph: Graph) -> UnitTarget:
+    unit = address.unit if isinstance(address, Neuron) else address
+    layer = graph.layer(unit.layer)
+    if layer.response not in graph.dependent:
+        raise AddressError(f"{layer.address} does not depend on the image")
+    if unit.index >= layer.units:
+        raise AddressError(f"{address}: layer {layer.address} has {layer.units} units, 0 to {layer.units - 1}")
+    if not isinstance(address, Neuron):
+        return UnitTarget(layer, unit.index, None)
+    places = layer.shape[1:]
+    rows, columns = places if len(places) == 2 else (1, math.prod(places))
+    if address.row >= rows or address.column >= columns:
+        raise AddressError(f"{address}: the map of layer {layer.address} has {rows} rows and {columns} columns")
+    return UnitTarget(layer, unit.index, address.row * columns + address.column)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def _class(target: Class, network: Network, graph: Graph) -> ClassTarget:
+    if target.of not in OF:
+        raise TargetError(f"of={target.of!r} is no number of a class; expected one of {', '.join(OF)}")
+    shape = graph.shapes[graph.outputs[0]]
+    if len(shape) != 2 or shape[0] != graph.batch:
+        raise TargetError(
+            f"the network's first output has shape {shape} for {graph.batch} image(s), so it has no classes to "
+            "explain; give a unit ('LAYER:UNIT') or a function of the output"
+        )
+    names = network.classes if network.classes is not None and len(network.classes) == shape[1] else None
+    index = None if target.which is None else _index(target.which, shape[1], network)
+    value, given, link = _class_scores(network, graph)
+    if given == "output" and target.of != "logit":
+        raise TargetError(f"the outputs of {network.name} are real values, so class {index} has no {target.of}")
+    return ClassTarget(index, target.of, value, given, link, names)
+
+
+def _index(which: int | str, classes: int, network: Network) -> int:
+    index = _class_named(which, network) if isinstance(which, str) else which
+    if index is None and isinstance(which, str) and which.isascii() and which.isdigit():
+        index = int(which)
+    if index is None:
+        names = network.classes or ()
+        hint = nearest(str(which), names) or ("" if names else "; its classes have no names, give an index")
+        raise TargetError(f"{network.name} has no class {which!r}{hint}")
+    if not 0 <= index < classes:
+        raise TargetError(f"there is no class {which!r}: the network has {classes} classes, 0 to {classes - 1}")
+    return index
+
+
+def _class_named(name: str, network: Network) -> int | None:
+    found = [index for index, known in enumerate(network.classes or ()) if known == name]
+    if len(found) > 1:
+        raise TargetError(f"{name!r} is the name of several classes; give one of the indices {found}")
+    return found[0] if found else (network.synonyms or {}).get(name)
+
+
+def _class_scores(network: Network, graph: Graph) -> tuple[int | None, str, str]:
+    """The value that holds the scores of the classes (None for the output), what they are, and what makes
+    probabilities of them.
+    """
+    link = "sigmoid" if network.output == "sigmoid" else "softmax"
+    if network.output == "real":
+        return None, "output", link
+    node = graph.producers.get(graph.outputs[0])
+    if node is None or node.op not in _ENDS or node.arguments.get("dim", 1) not in (1, -1):
+        return None, "logit", link
+    link, given = _ENDS[node.op]
+    before = node.inputs[0]
+    if is_tappable(graph, before):
+        return before, "logit", link
+    return None, given, link
+
+
+def is_tappable(graph: Graph, value: int) -> bool:
+    """Whether a pass can read a value: it was computed, or only has another shape than what was."""
+    return base_of(graph, value) is not None
+
+
+def base_of(graph: Graph, value: int) -> int | None:
+    """The computed value that holds the same numbers in the same order; None where there is none."""
+    node = graph.producers.get(value)
+    while node is not None and node.ordinal is None and node.op in _RESHAPES:
+        value = node.inputs[0]
+        node = graph.producers.get(value)
+    return value if node is not None and node.ordinal is not None else None
+
+
+def _is_one(total: Tensor) -> Tensor:
+    return (total - 1).abs() < 1e-4
