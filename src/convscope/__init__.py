@@ -64,6 +64,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "attribution":  # a package of its own: convscope.attribution.Saliency
+        return importlib.import_module("convscope.attribution")
     if name not in _HOMES:
         raise AttributeError(f"module 'convscope' has no attribute {name!r}")
     return getattr(importlib.import_module(f"convscope.{_HOMES[name]}"), name)

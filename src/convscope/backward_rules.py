@@ -63,6 +63,8 @@ _CLAMPS = {"clamp", "clamp_min", "clip"}
 _MORE = {"abs", "erf", "hardshrink", "softshrink", "log_sigmoid_forward", "sin", "cos", "atan"}
 _SELECTIONS = {"maximum", "minimum", "fmax", "fmin", "where", "masked_fill", "index_put", "_index_put_impl"}
 _COMPARISONS = {"gt", "ge", "lt", "le", "sign", "sgn", "heaviside"}
+# Not linear either, but parts of norms and of attention more than rectifiers: their own gradient is left to them.
+_CURVED = {"pow", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal"}
 
 
 class Redirected(TorchFunctionMode):
@@ -71,20 +73,27 @@ class Redirected(TorchFunctionMode):
     def __init__(self, rule: Rule) -> None:
         super().__init__()
         self.rule = rule
-        self.inside = False  # whether a redirected function is running
-        self.identities = 0
+        self.running = ""  # "rule" or "identity", while a function runs that passes signals so
         self.expected: list[Node] = []
         self.reached: set[int] = set()
+        self.left: set[str] = set()  # what else is not linear
+        self.identities: set[str] = set()
 
     def taps(self, graph: Graph, values: Iterable[int]) -> dict[int, Tap]:
         """Taps that notice which non-linearities on the way to `values` are reached, for `convscope.capture.run`."""
-        self.expected = nonlinearities(graph, values)
-        return {node.outputs[0]: self._notice(node) for node in self.expected}
+        nodes = _ancestors(graph, values)
+        self.expected = [node for node in nodes if _is_pointwise_nonlinear(node, graph)]
+        curved = [node for node in nodes if node.op.removesuffix("_") in _CURVED]
+        return {node.outputs[0]: self._notice(node, graph) for node in self.expected + curved}
 
-    def _notice(self, node: Node) -> Tap:
+    def _notice(self, node: Node, graph: Graph) -> Tap:
+        alone = len({value for value in sources(node) if value in graph.dependent}) == 1
+
         def tap(_: Tensor) -> None:
-            if self.inside:
+            if self.running == "rule" and alone:
                 self.reached.add(node.index)
+            elif not self.running:
+                self.left.add(node.op.removesuffix("_"))
 
         return tap
 
@@ -104,6 +113,17 @@ class Redirected(TorchFunctionMode):
             )
         return Counter(node.op.removesuffix("_") for node in self.expected)
 
+    def notes(self) -> list[str]:
+        """What must be known of a map that is made with the rule."""
+        other = sorted({node.op.removesuffix("_") for node in self.expected} - {"relu"})
+        left = sorted(self.left)
+        return [
+            *([f"there is no non-linearity on the way: {self.rule.name} is the gradient"] if not self.expected else []),
+            *([f"for {', '.join(other)} the rule is this toolkit's extension of the one for ReLU"] if other else []),
+            *(f"{name} passes the signal as it is" for name in sorted(self.identities)),
+            *([f"{', '.join(left)} pass the signal by their gradient"] if left else []),
+        ]
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -116,7 +136,8 @@ class Redirected(TorchFunctionMode):
         # Where no gradient is recorded there is nothing to redirect; what recomputes it later would not be reached.
         if not isinstance(x, Tensor) or not x.requires_grad or not torch.is_grad_enabled():
             return func(x, *args[1:], **kwargs)
-        self.identities += identity
+        if identity:
+            self.identities.add(name)
         return _Redirect.apply(x, lambda value: func(value, *args[1:], **kwargs), self, identity)  # type: ignore[no-untyped-call]
 
 
@@ -129,11 +150,11 @@ class _Redirect(torch.autograd.Function):
         # A copy: the network may write over x, here or later on. Not kept by autograd, which would let a checkpoint
         # exchange it for what it recomputes outside of the mode.
         ctx.x = x.detach().clone() if mode.rule.needs_slope and not identity else None
-        mode.inside, before = not identity, mode.inside
+        mode.running = "identity" if identity else "rule"
         try:
             result = function(x)  # the last operation: its result is looked at when the next one comes
         finally:
-            mode.inside = before
+            mode.running = ""
         if result is x:
             ctx.mark_dirty(x)
         return result
@@ -154,12 +175,8 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return torch.autograd.grad(result.sum(), leaf)[0]
 
 
-def nonlinearities(graph: Graph, values: Iterable[int]) -> list[Node]:
-    """The pointwise non-linearities on the way from the image to `values`, also such as are written by hand."""
-    return [node for node in _ancestors(graph, values) if _is_pointwise_nonlinear(node, graph)]
-
-
 def _ancestors(graph: Graph, values: Iterable[int]) -> list[Node]:
+    """The operations on the way from the image to `values`."""
     wanted, found = set(values) & graph.dependent, []
     for node in reversed(graph.nodes):
         if not wanted.isdisjoint(node.outputs):
@@ -169,6 +186,7 @@ def _ancestors(graph: Graph, values: Iterable[int]) -> list[Node]:
 
 
 def _is_pointwise_nonlinear(node: Node, graph: Graph) -> bool:
+    """Whether it is one to redirect, be it written by hand."""
     op = node.op.removesuffix("_")
     data = [value for value in sources(node) if value in graph.dependent]
     if not data:

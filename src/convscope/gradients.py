@@ -55,14 +55,14 @@ class Pass:
         scores: (n,) of the targets.
         seen: the output and the values that were read.
         redirected: how many of each non-linearity pass signals back by the rule.
-        identities: how many functions pass them as if they were not there.
+        notes: what must be known of the rule's effect.
     """
 
     targets: tuple[Fixed, ...]
     scores: Tensor
     seen: Seen
     redirected: Counter[str]
-    identities: int
+    notes: tuple[str, ...]
     _pixels: Tensor
     _ends: dict[int, End]  # of the values that were read; those of the output have negative keys
     _scores: Tensor
@@ -100,6 +100,8 @@ class Pass:
         """What the backward pass starts at, and the derivatives of the scores by these."""
         ends = [end for end in self._ends.values() if end.source is not None]
         total = (self._scores if weights is None else self._scores * weights.to(self._scores)).sum()
+        if not total.requires_grad:
+            return []
         found = torch.autograd.grad(total, [end.copy for end in ends], retain_graph=True, allow_unused=True)
         pairs = [(end, seed) for end, seed in zip(ends, found, strict=True) if seed is not None]
         return [(end.source, seed.reshape(end.shape)) for end, seed in pairs if end.source is not None]
@@ -131,7 +133,7 @@ def run(
     mode = Redirected(rule) if rule is not None else None
     taps = watch.taps()
     if mode is not None:
-        ends = [value for target in targets for value in target.values or graph.outputs]
+        ends = [value for target in targets for value in target.ends(graph)]
         taps = _both(mode.taps(graph, ends), taps)
     try:
         with mode or contextlib.nullcontext(), watch:
@@ -152,9 +154,8 @@ def run(
     fixed = tuple(target.fix(seen, row) for row, target in enumerate(targets))
     scores = torch.stack([target.score(seen, row) for row, target in enumerate(fixed)])
     check_finite(scores, "the score", len(images))
-    return Pass(
-        fixed, scores.detach(), seen, redirected, mode.identities if mode else 0, pixels, watch.ends | results, scores
-    )
+    notes = tuple(mode.notes()) if mode is not None else ()
+    return Pass(fixed, scores.detach(), seen, redirected, notes, pixels, watch.ends | results, scores)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -94,6 +95,10 @@ class ClassTarget:
         """What is read in the pass."""
         return () if self.value is None else (self.value,)
 
+    def ends(self, graph: Graph) -> tuple[int, ...]:
+        """The values that it is a function of."""
+        return self.values or graph.outputs[:1]
+
     @property
     def kind(self) -> str:
         """The number that is explained: "logit", "probability", "logprob" or "output"."""
@@ -134,7 +139,7 @@ class ClassTarget:
         return (scores.softmax(0) if self.of == "probability" else scores.log_softmax(0))[self.index]
 
     def _scores(self, seen: Seen) -> Tensor:
-        return logits(seen.output) if self.value is None else seen.values[self.value]
+        return logits(seen.output) if self.value is None else seen.values[self.value].flatten(1)
 
 
 @dataclass(frozen=True)
@@ -155,6 +160,10 @@ class UnitTarget:
     def values(self) -> tuple[int, ...]:
         """What is read in the pass."""
         return (self.layer.response,)
+
+    def ends(self, graph: Graph) -> tuple[int, ...]:
+        """The values that it is a function of."""
+        return self.values
 
     @property
     def columns(self) -> int:
@@ -189,6 +198,10 @@ class FunctionTarget:
     note: ClassVar[str] = ""
     values: ClassVar[tuple[int, ...]] = ()
 
+    def ends(self, graph: Graph) -> tuple[int, ...]:
+        """The values that it is a function of: any of what the network returns."""
+        return graph.outputs
+
     def __str__(self) -> str:
         return str(getattr(self.function, "__name__", type(self.function).__name__))
 
@@ -208,7 +221,7 @@ class FunctionTarget:
             raise TargetError(
                 f"the target {self} gave {found} for {images} images, where a number for each is expected: ({images},)"
             )
-        if not result.requires_grad:
+        if torch.is_grad_enabled() and not result.requires_grad:
             raise TargetError(f"the target {self} does not depend on the output of the network differentiably")
         return result
 
@@ -302,7 +315,7 @@ def _index(which: int | str, classes: int, network: Network) -> int:
     if index is None:
         names = network.classes or ()
         hint = nearest(str(which), names) or ("" if names else "; its classes have no names, give an index")
-        raise TargetError(f"{network.name} has no class {which!r}{hint}")
+        raise TargetError(f"{network.name} has no class {which!r}{hint}; a unit is written 'LAYER:UNIT'")
     if not 0 <= index < classes:
         raise TargetError(f"there is no class {which!r}: the network has {classes} classes, 0 to {classes - 1}")
     return index
@@ -322,19 +335,16 @@ def _class_scores(network: Network, graph: Graph) -> tuple[int | None, str, str]
     link = "sigmoid" if network.output == "sigmoid" else "softmax"
     if network.output == "real":
         return None, "output", link
-    node = graph.producers.get(graph.outputs[0])
-    if node is None or node.op not in _ENDS or node.arguments.get("dim", 1) not in (1, -1):
+    end = base_of(graph, graph.outputs[0])
+    node = None if end is None else graph.producers[end]
+    if node is None or node.op not in _ENDS:
         return None, "logit", link
+    dim = node.arguments.get("dim")  # a sigmoid has none
+    if dim is not None and graph.shapes[node.outputs[0]][dim] != graph.shapes[graph.outputs[0]][1]:
+        return None, "logit", link  # not over the classes
     link, given = _ENDS[node.op]
     before = node.inputs[0]
-    if is_tappable(graph, before):
-        return before, "logit", link
-    return None, given, link
-
-
-def is_tappable(graph: Graph, value: int) -> bool:
-    """Whether a pass can read a value: it was computed, or only has another shape than what was."""
-    return base_of(graph, value) is not None
+    return (None, given, link) if base_of(graph, before) is None else (before, "logit", link)
 
 
 def base_of(graph: Graph, value: int) -> int | None:

@@ -31,7 +31,16 @@ def _below(kind: Any) -> list[type[Attribution]]:
     return [each for each in kinds if "name" in vars(each)]
 
 
-globals().update({kind.__name__: kind for kind in registered().values()})
+def __getattr__(name: str) -> Any:
+    """A method's class by its name."""
+    for kind in registered().values():
+        if kind.__name__ == name:
+            return kind
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *(kind.__name__ for kind in registered().values())]
+
 
 __all__ = ["Answer", "Attribution", "AttributionMap", "Class", "Question", "registered"]
-__all__ += [kind.__name__ for kind in registered().values()]

@@ -139,9 +139,9 @@ class Attribution(ABC):
             NetworkError: it is none, or does not run on the images.
         """
         images = _checked(network, images)
-        graph = record(network.module, images[:1])
-        targets = understand(target, network, graph, len(images))
         with gradients.untouched(network):
+            graph = record(network.module, images[:1])
+            targets = understand(target, network, graph, len(images))
             answers = [
                 self.explain(Question(network, graph, images[start : start + BATCH], targets[start : start + BATCH]))
                 for start in range(0, len(images), BATCH)
@@ -153,20 +153,22 @@ class Attribution(ABC):
         """The maps of a few images. It runs inside `convscope.gradients.untouched`."""
 
     def _map(self, answers: Sequence[Answer], images: Tensor) -> AttributionMap:
-        passes = [answer.explained for answer in answers]
         values = _joined([answer.values for answer in answers], torch.float32)
         gradients.check_finite(values, "the map", len(values))
-        scores = _joined([each.scores for each in passes], torch.float64)
-        fixed = [target for each in passes for target in each.targets]
-        known = [reason for answer in answers for reason in answer.blank or (None,) * len(answer.values)]
-        rows = zip(values, known, fixed, scores, strict=True)
+        fixed = [target for answer in answers for target in answer.explained.targets]
+        evidence = {name: [answer.evidence[name] for answer in answers] for name in answers[0].evidence}
         return AttributionMap(
-            values, self, tuple(map(str, fixed)), scores, tuple(target.kind for target in fixed), self.sign,
+            values,
+            self,
+            tuple(map(str, fixed)),
+            _joined([answer.explained.scores for answer in answers], torch.float64),
+            tuple(target.kind for target in fixed),
+            self.sign,
             answers[0].grid or pixel_grid(*images.shape[2:]),
-            {name: _joined([each.evidence[name] for each in answers], torch.float64) for name in answers[0].evidence},
-            tuple(dict.fromkeys(note for each in answers for note in (*each.notes, *_notes(each.explained)))),
-            tuple(None if row.any() else why or _reason(target, float(score)) for row, why, target, score in rows),
-        )  # fmt: skip
+            {name: _joined(numbers, torch.float64) for name, numbers in evidence.items()},
+            tuple(dict.fromkeys(note for answer in answers for note in _notes(answer))),
+            tuple(reason for answer in answers for reason in _reasons(answer)),
+        )
 
 
 def _joined(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
@@ -203,19 +205,25 @@ def _checked(network: Network, images: Tensor) -> Tensor:
     return images.detach().to(network.device)
 
 
-def _notes(explained: gradients.Pass) -> list[str]:
-    """What must be known of the targets, and of the non-linearities that were redirected."""
-    notes = [note for target in explained.targets if (note := target.note)]
-    other = sorted(explained.redirected.keys() - {"relu"})
-    if other:
-        notes.append(f"for {', '.join(other)} the rule is this toolkit's extension of the one for ReLU")
-    return notes
+def _notes(answer: Answer) -> list[str]:
+    """What must be known of the method, the targets and the rule."""
+    targets = [target.note for target in answer.explained.targets if target.note]
+    return [*answer.notes, *targets, *answer.explained.notes]
 
 
-def _reason(target: Fixed, score: float) -> str:
-    """Why a map is zero everywhere."""
+def _reasons(answer: Answer) -> list[str | None]:
+    """Why the maps are zero everywhere, for those that are."""
+    known = answer.blank or (None,) * len(answer.values)
+    rows = zip(answer.values, known, answer.explained.targets, answer.explained.scores.tolist(), strict=True)
+    ruled = bool(answer.explained.redirected)
+    return [None if values.any() else why or _reason(target, score, ruled) for values, why, target, score in rows]
+
+
+def _reason(target: Fixed, score: float, ruled: bool) -> str:
     if target.kind == "response" and score <= 0:
         return (
             f"the unit is inactive: the response of {target} is {score:.4g}, and no small change of the image matters"
         )
+    if ruled:
+        return "the signal is zero everywhere: no path to the image is left on which it stays positive"
     return "the gradient of the target is zero everywhere"

@@ -36,12 +36,11 @@ class Deconvnet(Attribution):
         """One pass, from the activation's own value."""
         explained = question.run(rule=DECONVNET)
         start = _start(explained)
-        notes = ("local response normalisation passes the signal as it is",) if explained.identities else ()
         blank = tuple(
             None if value > 0 else _SILENT.format(target)
             for value, target in zip(start, explained.targets, strict=True)
         )
-        return Answer(explained.gradient(start), explained, {"signal at the start": start}, notes, blank)
+        return Answer(explained.gradient(start), explained, {"signal at the start": start}, blank=blank)
 
 
 _SILENT = "the response of {} is not above zero, so there is nothing to project"
