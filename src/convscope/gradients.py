@@ -100,7 +100,7 @@ class Pass:
         """What the backward pass starts at, and the derivatives of the scores by these."""
         ends = [end for end in self._ends.values() if end.source is not None]
         total = (self._scores if weights is None else self._scores * weights.to(self._scores)).sum()
-        if not total.requires_grad:
+        if not ends or not total.requires_grad:
             return []
         found = torch.autograd.grad(total, [end.copy for end in ends], retain_graph=True, allow_unused=True)
         pairs = [(end, seed) for end, seed in zip(ends, found, strict=True) if seed is not None]
