@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -323,6 +324,12 @@ def test_methods_are_found_by_name() -> None:
         assert kind.sign
     with pytest.raises(AttributeError, match="has no attribute 'Salience'"):
         attribution.Salience  # noqa: B018
+
+
+def test_the_page_on_attributions_has_every_method() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "attribution.md").read_text(encoding="utf-8")
+    for kind in registered().values():
+        assert f"| `{kind.__name__}` |" in page
 
 
 def test_what_belongs_to_a_map() -> None:

@@ -1,0 +1,176 @@
+"""Attributions against Captum: equal where it is right, and where it is silently wrong ours are not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import convscope
+from convscope.attribution import Deconvnet, GradientTimesInput, GuidedBackprop, IntegratedGradients, Saliency
+from convscope.errors import AttributionError
+from convscope.network import Network
+from explaining import classifier, images_of, network_of
+from odd_nets import ODD_NETS, Net, conv
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def captum() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("captum.attr", reason="missing: the package captum, an oracle")
+
+
+def quiet(function: Callable[[], Tensor]) -> Tensor:
+    with warnings.catch_warnings():  # it warns of what it does to the network
+        warnings.simplefilter("ignore")
+        return function().detach()
+
+
+def modules(kind: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """All rectifiers are modules, each used once, none in place: what Captum is made for."""
+    return classifier(
+        conv(3, 4), nn.BatchNorm2d(4), kind(), nn.MaxPool2d(3, 2), conv(4, 5, groups=1), kind(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(30, 8), kind(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+SHAPE = (3, 9, 14)
+
+
+def oracles(captum: Any, module: nn.Module, images: Tensor, targets: Any, std: Tensor) -> dict[str, tuple[Any, Tensor]]:
+    """By name our method, and what Captum gives; for inputs of which black is `images - images`'s baseline, zero."""
+    lines = {"gausslegendre": "gausslegendre", "riemann_middle": "midpoint"}
+    found: dict[str, tuple[Any, Callable[[], Tensor]]] = {
+        "saliency": (
+            Saliency(signed=True),
+            lambda: captum.Saliency(module).attribute(images, targets, abs=False) / std,
+        ),
+        "input times gradient": (
+            GradientTimesInput(),
+            lambda: captum.InputXGradient(module).attribute(images, targets),
+        ),
+        "guided": (GuidedBackprop(), lambda: captum.GuidedBackprop(module).attribute(images, targets)),
+        "deconvnet": (Deconvnet(), lambda: captum.Deconvolution(module).attribute(images, targets)),
+    }
+    for theirs, ours in lines.items():
+        found[theirs] = (
+            IntegratedGradients(steps=7, quadrature=ours, baseline="zero"),
+            lambda theirs=theirs: captum.IntegratedGradients(module).attribute(
+                images, target=targets, n_steps=7, method=theirs, baselines=0
+            ),
+        )
+    return {name: (method, quiet(theirs)) for name, (method, theirs) in found.items()}
+
+
+def test_methods_are_those_of_captum_where_all_rectifiers_are_modules(captum: Any) -> None:
+    module, images = modules(), images_of(3, *SHAPE)
+    for name, (method, theirs) in oracles(captum, module, images, [2, 0, 1], torch.ones(1)).items():
+        found = method(network_of(module, SHAPE), images, [2, 0, 1])
+        torch.testing.assert_close(found.values, theirs.float(), msg=name)
+        assert theirs.any()
+
+
+@pytest.mark.parametrize("kind", [nn.SiLU, nn.GELU, nn.LeakyReLU, nn.Tanh, nn.ReLU6])
+def test_gradients_are_those_of_captum_for_other_non_linearities(captum: Any, kind: type[nn.Module]) -> None:
+    """Which has no deconvnet or guided rule for them."""
+    module, images = modules(kind), images_of(2, *SHAPE)
+    for name, (method, theirs) in oracles(captum, module, images, 1, torch.ones(1)).items():
+        if name not in {"guided", "deconvnet"}:
+            torch.testing.assert_close(method(network_of(module, SHAPE), images, 1).values, theirs.float(), msg=name)
+
+
+def functional(module: nn.Sequential) -> nn.Module:
+    """The same function, with its rectifiers as functions."""
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        for layer in net.net:
+            x = F.relu(x) if isinstance(layer, nn.ReLU) else layer(x)
+        return x
+
+    return Net(run, net=module)
+
+
+@pytest.mark.parametrize("rule", ["GuidedBackprop", "Deconvolution"])
+def test_captum_gives_the_gradient_in_silence_for_functions_and_we_the_rule(captum: Any, rule: str) -> None:
+    module, images = modules(), images_of(2, *SHAPE)
+    written = functional(module)
+    method = GuidedBackprop() if rule == "GuidedBackprop" else Deconvnet()
+    right = quiet(lambda: getattr(captum, rule)(module).attribute(images, 1))
+    theirs = quiet(lambda: getattr(captum, rule)(written).attribute(images, 1))
+    gradient = quiet(lambda: captum.Saliency(written).attribute(images, 1, abs=False))
+    torch.testing.assert_close(theirs, gradient)
+    assert not torch.allclose(theirs, right)
+    torch.testing.assert_close(method(network_of(written, SHAPE), images, 1).values, right.float())
+
+
+@pytest.mark.parametrize(
+    "name", ["fully_connected_head", "pooled_head", "adaptive_head", "residual", "functional_layers"]
+)
+def test_gradients_of_odd_networks_are_those_of_captum(captum: Any, name: str) -> None:
+    odd = ODD_NETS[name]
+    module, images = odd.make().double(), odd.images(2).double()
+    for which, (method, theirs) in oracles(captum, module, images, 1, torch.ones(1)).items():
+        if which not in {"guided", "deconvnet"}:
+            found = method(network_of(module, odd.shape), images, 1)
+            torch.testing.assert_close(found.values, theirs.float(), msg=which)
+
+
+# --- a real network on a real picture --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def squeezenet(shared_data: Path) -> Network:
+    return convscope.load(shared_data / "weights" / "squeezenet1_0.safetensors", arch="squeezenet1_0")
+
+
+@pytest.fixture(scope="module")
+def picture(shared_data: Path, squeezenet: Network) -> Tensor:
+    path = min((shared_data / "imagenet_samples" / "images").glob("*.jpg"))
+    with Image.open(path) as image:
+        return squeezenet.preprocess(image)[None]
+
+
+@pytest.mark.real
+def test_squeezenet_on_a_picture_against_captum(captum: Any, squeezenet: Network, picture: Tensor) -> None:
+    """Its rectifiers are modules, in place, each used once: Captum needs them out of place."""
+    module = squeezenet.module
+    index = int(module(picture).argmax())
+    std = torch.tensor(squeezenet.preprocess.std).reshape(3, 1, 1)
+    for part in module.modules():
+        if isinstance(part, nn.ReLU):
+            part.inplace = False
+    theirs = oracles(captum, module, picture, index, std)
+    for part in module.modules():
+        if isinstance(part, nn.ReLU):
+            part.inplace = True
+    for name, (method, expected) in theirs.items():
+        found = method(squeezenet, picture)
+        assert found.targets[0].startswith(f"class {index} (")
+        assert not found.notes or "5 %" in found.notes[0]
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(found.values, expected, rtol=0, atol=1e-4 * scale, msg=name)
+
+
+@pytest.mark.real
+def test_integrated_gradients_of_squeezenet_are_nearly_complete(squeezenet: Network, picture: Tensor) -> None:
+    found = IntegratedGradients()(squeezenet, picture)
+    assert found.notes == ()
+    assert abs(float(found.evidence["completeness gap"] / found.evidence["difference"])) < 0.05
+
+
+@pytest.mark.real
+def test_units_of_squeezenet_are_projected(squeezenet: Network, picture: Tensor) -> None:
+    found = Deconvnet()(squeezenet, picture, "features.3.squeeze:0")
+    assert found.blank == (None,) or found.scores.item() <= 0
+    with pytest.raises(AttributionError, match="not finite"):
+        Deconvnet()(squeezenet, picture * float("nan"))
