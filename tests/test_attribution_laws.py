@@ -188,6 +188,24 @@ def broken(number: float) -> Callable[[Any, Tensor], Tensor]:
 
 
 @every_method
+@pytest.mark.parametrize("mix", ["statistics", "mean", "numbers"])
+def test_images_that_influence_each_other_are_explained_alone(method: Attribution, mix: str) -> None:
+    def run(net: Any, x: Tensor) -> Tensor:
+        x = net.norm(net.stem(x)) if mix == "statistics" else net.stem(x)
+        x = x - 0.5 * x.mean(0, keepdim=True) if mix == "mean" else x
+        return net.head(torch.relu(x + torch.rand(len(x), 1, 1, 1) if mix == "numbers" else x))
+
+    module = Net(run, stem=conv(3, 4), norm=nn.BatchNorm2d(4, track_running_stats=False), head=conv(4, 2))
+    network, images = network_of(module, (3, 8, 10)), torch.randn(3, 3, 8, 10)
+    together = method(network, images, "head:0")
+    assert any("another one alone and in a batch" in note for note in together.notes)
+    for row in range(3):
+        alone = method(network, images[row : row + 1], "head:0")
+        assert_alike(alone.values[0], together.values[row])
+        assert not any("alone" in note for note in alone.notes)
+
+
+@every_method
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_what_is_not_a_number_is_an_error(method: Attribution, number: float) -> None:
     children = {"stem": conv(3, 2), "head": nn.Linear(40, 3)}
@@ -198,6 +216,16 @@ def test_what_is_not_a_number_is_an_error(method: Attribution, number: float) ->
     images[1, 2, 0, 0] = number
     with pytest.raises(AttributionError, match=r"the input of image 1 is not finite"):
         method(network_of(Net(broken(1), **children), (3, 4, 5)), images)
+
+
+@every_method
+def test_the_image_that_is_no_number_is_named_among_all(method: Attribution, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convscope.attribution.base.BATCH", 2)
+    images = torch.rand(5, 1, 3, 4)
+    images[3] *= -1
+    network = network_of(Net(lambda net, x: x.sum((2, 3)).sqrt()), (1, 3, 4))
+    with pytest.raises(AttributionError, match="of image 3 is not finite"):
+        method(network, images, 0)
 
 
 @every_method

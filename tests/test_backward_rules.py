@@ -150,6 +150,8 @@ spelled(
 spelled(lambda x: 1 / (1 + x.abs()) ** 2, softsign=nn.Softsign(), softsign_f=F.softsign)
 spelled(lambda x: x.tanh() ** 2, tanhshrink=nn.Tanhshrink())
 spelled(lambda x: (x.abs() > 0.5).to(x), hardshrink=nn.Hardshrink(), softshrink=nn.Softshrink())
+spelled(lambda x: x.cos(), sin=torch.sin)
+spelled(lambda x: 1 / (1 + x**2), atan=torch.arctan)
 spelled(lambda x: inside(-3, 3)(x) / 6, hardsigmoid=nn.Hardsigmoid())
 
 # Numbers at no kink, and a signal of either sign for each.

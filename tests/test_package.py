@@ -69,6 +69,12 @@ def test_importing_and_listing_the_package_does_not_import_torch() -> None:
     assert python("import sys, convscope; convscope.load; print('torch' in sys.modules)") == "True"
 
 
+def test_methods_of_attribution_are_there_without_an_import_of_their_own() -> None:
+    assert python("import sys, convscope; print('torch' in sys.modules, convscope.attribution.Saliency.name)") == (
+        "False saliency"
+    )
+
+
 def test_a_star_import_gives_the_public_names() -> None:
     assert python("from convscope import *; print(callable(load), callable(scan), Preprocess.__name__)") == (
         "True True Preprocess"

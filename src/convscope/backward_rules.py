@@ -56,7 +56,7 @@ GUIDED = Rule("guided", lambda signal, slope: signal.clamp(min=0) * slope().clam
 _NAMES = {
     "relu", "relu6", "hardtanh", "leaky_relu", "prelu", "rrelu", "silu", "gelu", "hardswish", "mish", "elu", "celu",
     "selu", "softplus", "softsign", "hardsigmoid", "sigmoid", "expit", "special_expit", "tanh", "threshold",
-    "logsigmoid", "log_sigmoid", "tanhshrink", "hardshrink", "softshrink",
+    "logsigmoid", "log_sigmoid", "tanhshrink", "hardshrink", "softshrink", "sin", "cos", "atan", "arctan",
 }  # fmt: skip
 _CLAMPS = {"clamp", "clamp_min", "clip"}
 # The same as operations of the graph, beside those of `is_nonlinearity`; and ways to write one by hand.

@@ -39,6 +39,22 @@ class AttributionError(ConvscopeError):
     """A method that would be wrong for this network or these images: a non-linearity out of reach, NaN, no gradient."""
 
 
+class NotFiniteError(AttributionError):
+    """Something of an image is NaN or infinite.
+
+    Args:
+        what: it is, as in "the score".
+        image: its place among those that were given.
+    """
+
+    def __init__(self, what: str, image: int) -> None:
+        super().__init__(
+            f"{what} of image {image} is not finite (NaN or infinity), so there is nothing to explain; look at the "
+            "network's weights and its input"
+        )
+        self.what, self.image = what, image
+
+
 class WorkerError(ConvscopeError):
     """A process, or a cluster of them, that was asked to compute and cannot."""
 

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from convscope import capture
 from convscope.backward_rules import Redirected, Rule
-from convscope.errors import AttributionError, ConvscopeError, NetworkError
+from convscope.errors import AttributionError, ConvscopeError, NetworkError, NotFiniteError
 from convscope.graph import Graph
 from convscope.network import Network
 from convscope.recorder import evaluating
@@ -93,7 +93,7 @@ class Pass:
             )
         like = self._pixels if by is None else self.seen.values[by]
         gradient = torch.zeros_like(like) if found is None else found.detach().reshape(like.shape)
-        check_finite(gradient, "the gradient", len(self.targets))
+        check_finite(gradient, "the gradient")
         return gradient
 
     def _seeds(self, weights: Tensor | None) -> list[tuple[Tensor | GradientEdge, Tensor]]:
@@ -117,6 +117,8 @@ def run(
 ) -> Pass:
     """Run the network on `images` (n, c, h, w), and score one target for each; inside `untouched`.
 
+    A network that draws random numbers draws the same ones in each pass.
+
     Args:
         graph: what `convscope.recorder.record` gave for the network.
         rule: what non-linearities do to the gradient.
@@ -127,6 +129,7 @@ def run(
         TargetError: a function of the output gives no number for each image.
         NetworkError: the network does not run on the images.
     """
+    torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators as well
     pixels = images.detach().clone().requires_grad_()
     values = dict.fromkeys([*(value for target in targets for value in target.values), *keep])
     watch = _Watch(graph, values, len(images))
@@ -153,7 +156,7 @@ def run(
     )
     fixed = tuple(target.fix(seen, row) for row, target in enumerate(targets))
     scores = torch.stack([target.score(seen, row) for row, target in enumerate(fixed)])
-    check_finite(scores, "the score", len(images))
+    check_finite(scores, "the score")
     notes = tuple(mode.notes()) if mode is not None else ()
     return Pass(fixed, scores.detach(), seen, redirected, notes, pixels, watch.ends | results, scores)
 
@@ -162,13 +165,11 @@ def run(
 def untouched(network: Network) -> Iterator[None]:
     """Gradients can be taken inside, in evaluation mode; afterwards the network and all else are as before.
 
-    That is modes, buffers, and the global random state, which starts from 0 so that a network that draws numbers
-    draws the same ones each time.
+    That is modes, buffers, and the global random state.
     """
     devices = [network.device] if network.device.type == "cuda" else []
     modes = torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices)
     with modes[0], modes[1], modes[2], evaluating(network.module), _same_buffers(network.module):
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators as well
         yield
 
 
@@ -191,15 +192,11 @@ def _same_buffers(module: nn.Module) -> Iterator[None]:
                     buffer.copy_(content)
 
 
-def check_finite(numbers: Tensor, what: str, images: int) -> None:
-    """Raise if `numbers`, the first dimension of which is the image, are not all finite."""
-    finite = torch.isfinite(numbers).reshape(images, -1).all(1)
+def check_finite(numbers: Tensor, what: str) -> None:
+    """Raise `NotFiniteError` if `numbers`, the first dimension of which is the image, are not all finite."""
+    finite = torch.isfinite(numbers).flatten(1).all(1) if numbers.dim() > 1 else torch.isfinite(numbers)
     if not bool(finite.all()):
-        row = int((~finite).nonzero()[0])
-        raise AttributionError(
-            f"{what} of image {row} is not finite (NaN or infinity), so there is nothing to explain; look at the "
-            "network's weights and its input"
-        )
+        raise NotFiniteError(what, int((~finite).nonzero()[0]))
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the base has no types

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convscope import gradients
 from convscope.backward_rules import Rule
-from convscope.errors import AttributionError
+from convscope.errors import AttributionError, NotFiniteError
 from convscope.geometry import Grid, Spans
 from convscope.graph import Graph
 from convscope.network import Network
@@ -142,37 +142,66 @@ class Attribution(ABC):
         with gradients.untouched(network):
             graph = record(network.module, images[:1])
             targets = understand(target, network, graph, len(images))
-            answers = [
-                self.explain(Question(network, graph, images[start : start + BATCH], targets[start : start + BATCH]))
-                for start in range(0, len(images), BATCH)
-            ]
-        return self._map(answers, images)
+        whole = Question(network, graph, images, targets)
+        first = self._part(whole, 0, BATCH)
+        if len(images) > 1 and not _is_independent(whole, first):
+            parts = [self._part(whole, start, 1) for start in range(len(images))]
+            return _joined(parts, (_ALONE,))
+        return _joined([first, *(self._part(whole, start, BATCH) for start in range(BATCH, len(images), BATCH))])
 
     @abstractmethod
     def explain(self, question: Question) -> Answer:
         """The maps of a few images. It runs inside `convscope.gradients.untouched`."""
 
-    def _map(self, answers: Sequence[Answer], images: Tensor) -> AttributionMap:
-        values = _joined([answer.values for answer in answers], torch.float32)
-        gradients.check_finite(values, "the map", len(values))
-        fixed = [target for answer in answers for target in answer.explained.targets]
-        evidence = {name: [answer.evidence[name] for answer in answers] for name in answers[0].evidence}
+    def _part(self, whole: Question, start: int, size: int) -> AttributionMap:
+        """The maps of some of the images; of the passes nothing is kept."""
+        end = start + size
+        part = dataclasses.replace(whole, images=whole.images[start:end], targets=whole.targets[start:end])
+        try:
+            with gradients.untouched(whole.network):
+                answer = self.explain(part)
+            values = answer.values.detach().to("cpu", torch.float32)
+            gradients.check_finite(values, "the map")
+        except NotFiniteError as error:
+            raise NotFiniteError(error.what, error.image + start) from error
+        explained = answer.explained
         return AttributionMap(
             values,
             self,
-            tuple(map(str, fixed)),
-            _joined([answer.explained.scores for answer in answers], torch.float64),
-            tuple(target.kind for target in fixed),
+            tuple(map(str, explained.targets)),
+            explained.scores.to("cpu", torch.float64),
+            tuple(target.kind for target in explained.targets),
             self.sign,
-            answers[0].grid or pixel_grid(*images.shape[2:]),
-            {name: _joined(numbers, torch.float64) for name, numbers in evidence.items()},
-            tuple(dict.fromkeys(note for answer in answers for note in _notes(answer))),
-            tuple(reason for answer in answers for reason in _reasons(answer)),
+            answer.grid or pixel_grid(*part.images.shape[2:]),
+            {name: numbers.detach().to("cpu", torch.float64) for name, numbers in answer.evidence.items()},
+            _notes(answer),
+            _reasons(answer, values),
         )
 
 
-def _joined(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    return torch.cat([part.detach().to("cpu", dtype) for part in parts])
+_ALONE = "the score of an image is another one alone and in a batch, so each image was explained alone"
+
+
+def _is_independent(whole: Question, first: AttributionMap) -> bool:
+    """Whether an image's score does not depend on the others, as it does by a norm with statistics of the batch."""
+    last = len(first) - 1
+    with gradients.untouched(whole.network), torch.no_grad():
+        alone = whole.run(whole.images[last : last + 1], whole.targets[last : last + 1]).scores.to(first.scores)
+    return bool((alone - first.scores[last]).abs() <= 1e-3 * first.scores.abs().max())
+
+
+def _joined(parts: Sequence[AttributionMap], notes: tuple[str, ...] = ()) -> AttributionMap:
+    """The maps of all images."""
+    return dataclasses.replace(
+        parts[0],
+        values=torch.cat([part.values for part in parts]),
+        targets=tuple(target for part in parts for target in part.targets),
+        scores=torch.cat([part.scores for part in parts]),
+        score=tuple(kind for part in parts for kind in part.score),
+        evidence={name: torch.cat([part.evidence[name] for part in parts]) for name in parts[0].evidence},
+        notes=tuple(dict.fromkeys([*notes, *(note for part in parts for note in part.notes)])),
+        blank=tuple(reason for part in parts for reason in part.blank),
+    )
 
 
 def pixel_grid(height: int, width: int) -> Grid:
@@ -201,22 +230,22 @@ def _checked(network: Network, images: Tensor) -> Tensor:
     if not isinstance(images, Tensor) or images.dim() != 4 or not len(images) or not images.is_floating_point():
         found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
         raise AttributionError(f"expected images as a tensor of real numbers (n, c, h, w), not {found}")
-    gradients.check_finite(images, "the input", len(images))
+    gradients.check_finite(images, "the input")
     return images.detach().to(network.device)
 
 
-def _notes(answer: Answer) -> list[str]:
+def _notes(answer: Answer) -> tuple[str, ...]:
     """What must be known of the method, the targets and the rule."""
     targets = [target.note for target in answer.explained.targets if target.note]
-    return [*answer.notes, *targets, *answer.explained.notes]
+    return tuple(dict.fromkeys([*answer.notes, *targets, *answer.explained.notes]))
 
 
-def _reasons(answer: Answer) -> list[str | None]:
+def _reasons(answer: Answer, values: Tensor) -> tuple[str | None, ...]:
     """Why the maps are zero everywhere, for those that are."""
-    known = answer.blank or (None,) * len(answer.values)
-    rows = zip(answer.values, known, answer.explained.targets, answer.explained.scores.tolist(), strict=True)
+    known = answer.blank or (None,) * len(values)
+    rows = zip(values, known, answer.explained.targets, answer.explained.scores.tolist(), strict=True)
     ruled = bool(answer.explained.redirected)
-    return [None if values.any() else why or _reason(target, score, ruled) for values, why, target, score in rows]
+    return tuple(None if row.any() else why or _reason(target, score, ruled) for row, why, target, score in rows)
 
 
 def _reason(target: Fixed, score: float, ruled: bool) -> str:
