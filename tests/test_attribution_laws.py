@@ -198,7 +198,7 @@ def test_images_that_influence_each_other_are_explained_alone(method: Attributio
     module = Net(run, stem=conv(3, 4), norm=nn.BatchNorm2d(4, track_running_stats=False), head=conv(4, 2))
     network, images = network_of(module, (3, 8, 10)), torch.randn(3, 3, 8, 10)
     together = method(network, images, "head:0")
-    assert any("another one alone and in a batch" in note for note in together.notes)
+    assert any("not the same alone and in a batch" in note for note in together.notes)
     for row in range(3):
         alone = method(network, images[row : row + 1], "head:0")
         assert_alike(alone.values[0], together.values[row])

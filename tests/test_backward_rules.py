@@ -247,6 +247,7 @@ OUT_OF_REACH: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": lambda x: (x + x.abs()) / 2,
     "autograd.Function": HandMadeRelu.apply,
     "x · sigmoid(x)": lambda x: x * torch.sigmoid(x),
+    "x / (1 + exp(-x))": lambda x: x / (1 + torch.exp(-x)),
     "hard swish": lambda x: x * F.relu6(x + 3) / 6,
     "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / math.sqrt(2))),
     "mish": lambda x: x * F.softplus(x).tanh(),

@@ -199,7 +199,7 @@ def _is_pointwise_nonlinear(node: Node, graph: Graph) -> bool:
         return len(data) == 1  # of two maps it is a pooling
     if op in _SELECTIONS:
         return any(_is_chosen_by_value(value, graph) for value in data)
-    return op == "mul" and len(set(data)) == 2 and _gates_itself(data[0], data[1], graph)
+    return op in {"mul", "div"} and len(set(data)) == 2 and _gates_itself(data[0], data[1], graph)
 
 
 def _is_chosen_by_value(value: int, graph: Graph) -> bool:
@@ -207,11 +207,11 @@ def _is_chosen_by_value(value: int, graph: Graph) -> bool:
 
 
 def _gates_itself(one: int, other: int, graph: Graph) -> bool:
-    """Whether two factors are made of the same value number by number, and not linearly, as in x · sigmoid(x)."""
+    """Whether two factors are made of the same value number by number, and not linearly, as in x / (1 + exp(-x))."""
     pasts = [_pointwise_past(factor, graph) for factor in (one, other)]
     reach = [{factor}.union(*map(sources, past.values())) for factor, past in zip((one, other), pasts, strict=True)]
     kinds = [node for past in pasts for node in past.values()]
-    bent = any(is_nonlinearity(node) or node.op.removesuffix("_") in _COMPARISONS for node in kinds)
+    bent = any(is_nonlinearity(node) or node.op.removesuffix("_") in _COMPARISONS | _CURVED for node in kinds)
     return bent and not graph.dependent.isdisjoint(reach[0] & reach[1])
 
 

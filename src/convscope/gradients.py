@@ -84,6 +84,8 @@ class Pass:
             sources, seeds = zip(*pairs, strict=True)
             try:
                 found = torch.autograd.grad(sources, start, seeds, retain_graph=True, allow_unused=True)[0]
+            except torch.OutOfMemoryError:
+                raise
             except RuntimeError as error:
                 raise AttributionError(f"PyTorch cannot differentiate the network: {error}") from error
         if found is None and (by is None or not pairs):
@@ -129,36 +131,37 @@ def run(
         TargetError: a function of the output gives no number for each image.
         NetworkError: the network does not run on the images.
     """
-    torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators as well
     pixels = images.detach().clone().requires_grad_()
-    values = dict.fromkeys([*(value for target in targets for value in target.values), *keep])
-    watch = _Watch(graph, values, len(images))
-    mode = Redirected(rule) if rule is not None else None
+    watch = _Watch(
+        graph, dict.fromkeys([*(value for target in targets for value in target.values), *keep]), len(images)
+    )
+    mode = None if rule is None else Redirected(rule)
     taps = watch.taps()
     if mode is not None:
-        ends = [value for target in targets for value in target.ends(graph)]
-        taps = _both(mode.taps(graph, ends), taps)
-    try:
-        with mode or contextlib.nullcontext(), watch:
-            result = capture.run(network.module, pixels, graph, taps)
-    except (ConvscopeError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise NetworkError(f"the network failed on images of shape {tuple(images.shape)}: {error}") from error
-    redirected = mode.check() if mode is not None else Counter()
+        taps = _both(mode.taps(graph, [value for target in targets for value in target.ends(graph)]), taps)
+    with mode or contextlib.nullcontext(), watch:
+        result = _output(network, graph, pixels, taps)
+    redirected = Counter() if mode is None else mode.check()
+    notes = () if mode is None else tuple(mode.notes())
     leaves = [leaf for leaf in tree_flatten(result)[0] if _is_real(leaf)]
-    results = {-1 - i: _end(leaf) for i, leaf in enumerate(leaves)}
-    copies = {id(leaf): results[-1 - i].copy for i, leaf in enumerate(leaves)}
-    seen = Seen(
-        len(images),
-        tree_map(lambda leaf: copies.get(id(leaf), leaf), result),
-        {value: end.copy for value, end in watch.ends.items()},
-    )
+    ends = {-1 - i: _end(leaf) for i, leaf in enumerate(leaves)}
+    copies = {id(leaf): ends[-1 - i].copy for i, leaf in enumerate(leaves)}
+    output = tree_map(lambda leaf: copies.get(id(leaf), leaf), result)
+    seen = Seen(len(images), output, {value: end.copy for value, end in watch.ends.items()})
     fixed = tuple(target.fix(seen, row) for row, target in enumerate(targets))
     scores = torch.stack([target.score(seen, row) for row, target in enumerate(fixed)])
     check_finite(scores, "the score")
-    notes = tuple(mode.notes()) if mode is not None else ()
-    return Pass(fixed, scores.detach(), seen, redirected, notes, pixels, watch.ends | results, scores)
+    return Pass(fixed, scores.detach(), seen, redirected, notes, pixels, watch.ends | ends, scores)
+
+
+def _output(network: Network, graph: Graph, pixels: Tensor, taps: dict[int, capture.Tap]) -> Any:
+    torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators as well
+    try:
+        return capture.run(network.module, pixels, graph, taps)
+    except (ConvscopeError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise NetworkError(f"the network failed on images of shape {tuple(pixels.shape)}: {error}") from error
 
 
 @contextlib.contextmanager

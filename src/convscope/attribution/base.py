@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from convscope import gradients
 from convscope.backward_rules import Rule
@@ -19,7 +20,7 @@ from convscope.geometry import Grid, Spans
 from convscope.graph import Graph
 from convscope.network import Network
 from convscope.recorder import record
-from convscope.targets import Fixed, Targets, understand
+from convscope.targets import Fixed, Seen, Targets, understand
 
 BATCH = 16  # images that are explained at once: it bounds memory, and changes nothing else
 
@@ -143,18 +144,19 @@ class Attribution(ABC):
             graph = record(network.module, images[:1])
             targets = understand(target, network, graph, len(images))
         whole = Question(network, graph, images, targets)
-        first = self._part(whole, 0, BATCH)
-        if len(images) > 1 and not _is_independent(whole, first):
-            parts = [self._part(whole, start, 1) for start in range(len(images))]
-            return _joined(parts, (_ALONE,))
-        return _joined([first, *(self._part(whole, start, BATCH) for start in range(BATCH, len(images), BATCH))])
+        first, explained = self._part(whole, 0, BATCH)
+        size, notes = (BATCH, ()) if len(images) == 1 or _is_independent(whole, explained) else (1, (_ALONE,))
+        del explained  # and with it all that autograd keeps
+        parts = [first] if size == BATCH else []
+        parts += [self._part(whole, start, size)[0] for start in range(len(parts) * size, len(images), size)]
+        return _joined(parts, notes)
 
     @abstractmethod
     def explain(self, question: Question) -> Answer:
         """The maps of a few images. It runs inside `convscope.gradients.untouched`."""
 
-    def _part(self, whole: Question, start: int, size: int) -> AttributionMap:
-        """The maps of some of the images; of the passes nothing is kept."""
+    def _part(self, whole: Question, start: int, size: int) -> tuple[AttributionMap, gradients.Pass]:
+        """The maps of some of the images, and the pass on them."""
         end = start + size
         part = dataclasses.replace(whole, images=whole.images[start:end], targets=whole.targets[start:end])
         try:
@@ -165,7 +167,7 @@ class Attribution(ABC):
         except NotFiniteError as error:
             raise NotFiniteError(error.what, error.image + start) from error
         explained = answer.explained
-        return AttributionMap(
+        found = AttributionMap(
             values,
             self,
             tuple(map(str, explained.targets)),
@@ -177,17 +179,26 @@ class Attribution(ABC):
             _notes(answer),
             _reasons(answer, values),
         )
+        return found, explained
 
 
-_ALONE = "the score of an image is another one alone and in a batch, so each image was explained alone"
+_ALONE = "what the network gives for an image is not the same alone and in a batch, so each was explained alone"
 
 
-def _is_independent(whole: Question, first: AttributionMap) -> bool:
-    """Whether an image's score does not depend on the others, as it does by a norm with statistics of the batch."""
-    last = len(first) - 1
+def _is_independent(whole: Question, explained: gradients.Pass) -> bool:
+    """Whether the last of some images gives the same alone: not so where a norm has the statistics of the batch."""
+    last, values = len(explained.targets) - 1, list(explained.seen.values)
     with gradients.untouched(whole.network), torch.no_grad():
-        alone = whole.run(whole.images[last : last + 1], whole.targets[last : last + 1]).scores.to(first.scores)
-    return bool((alone - first.scores[last]).abs() <= 1e-3 * first.scores.abs().max())
+        alone = whole.run(whole.images[last : last + 1], explained.targets[last:], keep=values)
+    pairs = zip(_numbers(alone.seen, values), _numbers(explained.seen, values), strict=True)
+    return all(float((one[0] - many[last]).abs().max()) <= 1e-3 * float(many.abs().max()) for one, many in pairs)
+
+
+def _numbers(seen: Seen, values: Sequence[int]) -> list[Tensor]:
+    """All tensors of what was seen that have a row for each image."""
+    leaves = tree_leaves([seen.output, [seen.values[value] for value in values]])
+    tensors = [leaf.detach().double() for leaf in leaves if isinstance(leaf, Tensor) and leaf.numel()]
+    return [tensor for tensor in tensors if tensor.shape[:1] == (seen.images,)]
 
 
 def _joined(parts: Sequence[AttributionMap], notes: tuple[str, ...] = ()) -> AttributionMap:
