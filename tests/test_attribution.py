@@ -142,6 +142,27 @@ def test_gradients_by_values_inside_the_network(odd: OddNet) -> None:
     torch.testing.assert_close((gradient * step).flatten(1).sum(1), expected, rtol=1e-3, atol=1e-12)
 
 
+def test_gradients_by_a_value_that_is_a_view_and_by_the_one_that_it_is_a_view_of() -> None:
+    """Both are read when the one has been computed. A linear layer on (n, h, w, c) gives rows of all images."""
+    network, _ = three(nn.Unflatten(1, (3, 1)), nn.Softmax(1), nn.Flatten())
+    graph = record(network.module, IMAGES[:1])
+    view = next(node for node in graph.nodes if node.op == "_softmax").inputs[0]
+    base = graph.producers[view].inputs[0]
+    with gradients.untouched(network):
+        found = gradients.run(network, graph, IMAGES, understand(1, network, graph, 3), keep=[base, view])
+        assert found.gradient(by=base).tolist() == [[0, 1, 0]] * 3
+        assert found.gradient(by=view).tolist() == [[[0], [1], [0]]] * 3
+    network, images = odd_network(ODD_NETS["convnext"]), ODD_NETS["convnext"].images(2)
+    graph = record(network.module, images[:1])
+    layer = next(layer for layer in graph.layers() if str(layer.address) == "down")
+    rows = graph.producers[layer.response].inputs[0]
+    with gradients.untouched(network):
+        targets = understand(1, network, graph, 2)
+        assert gradients.run(network, graph, images, targets, keep=[layer.response]).gradient(by=layer.response).any()
+        with pytest.raises(AttributionError, match="gave 96 results for 2 images"):
+            gradients.run(network, graph, images, targets, keep=[rows])
+
+
 def scored(network: Network, graph: Any, found: gradients.Pass, value: int, step: Tensor) -> Tensor:
     """The scores where a value of the graph is moved."""
     kept: dict[int, Tensor] = {}
