@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import convscope
-from convscope.attribution import Deconvnet, GradientTimesInput, GuidedBackprop, IntegratedGradients, Saliency
+from convscope.attribution import (
+    Deconvnet,
+    GradientTimesInput,
+    GuidedBackprop,
+    IntegratedGradients,
+    Saliency,
+    SmoothGrad,
+)
 from convscope.errors import AttributionError
 from convscope.network import Network
 from explaining import classifier, images_of, network_of
@@ -123,6 +130,40 @@ def test_gradients_of_odd_networks_are_those_of_captum(captum: Any, name: str) -
         if which not in {"guided", "deconvnet"}:
             found = method(network_of(module, odd.shape), images, 1)
             torch.testing.assert_close(found.values, theirs.float(), msg=which)
+
+
+def test_smoothgrad_is_that_of_captum_within_its_noise(captum: Any) -> None:
+    """Whose standard deviation is in units of the input, and whose noise is its own."""
+    module, images = modules(nn.Softplus), images_of(1, *SHAPE)
+    found = SmoothGrad(samples=400, level=0.2, signed=True)(network_of(module, SHAPE), images, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(3)
+        deviation = 0.2 * float(images.max() - images.min())
+        tunnel = captum.NoiseTunnel(captum.Saliency(module))
+        theirs = quiet(
+            lambda: tunnel.attribute(
+                images,
+                target=1,
+                abs=False,
+                nt_type="smoothgrad",
+                nt_samples=400,
+                nt_samples_batch_size=100,
+                stdevs=deviation,
+            )
+        )
+    differences = (found.values - theirs.float()).abs().mean()
+    expected = 2**0.5 * found.evidence["mean standard error of the gradient"] * (2 / torch.pi) ** 0.5
+    assert float(differences) == pytest.approx(float(expected), rel=0.3)
+
+
+def test_guided_backpropagation_is_that_of_grad_cam_too(torchvision: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        library = pytest.importorskip("pytorch_grad_cam", reason="missing: the package grad-cam, an oracle")
+    module, images = modules(), images_of(1, *SHAPE)
+    found = GuidedBackprop()(network_of(module, SHAPE), images, 2).values[0]
+    theirs = library.GuidedBackpropReLUModel(model=module, device="cpu")(images, target_category=2)
+    torch.testing.assert_close(found, torch.from_numpy(theirs).permute(2, 0, 1).float())
 
 
 # --- a real network on a real picture --------------------------------------------------------------------------------

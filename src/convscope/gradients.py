@@ -29,7 +29,8 @@ from convscope.errors import AttributionError, ConvscopeError, NetworkError, Not
 from convscope.graph import Graph
 from convscope.network import Network
 from convscope.recorder import evaluating
-from convscope.targets import Fixed, Seen, base_of
+from convscope.scored import Fixed, Seen
+from convscope.targets import base_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,8 @@ from convscope.geometry import Grid, Spans
 from convscope.graph import Graph
 from convscope.network import Network
 from convscope.recorder import record
-from convscope.targets import Fixed, Seen, Targets, understand
+from convscope.scored import Fixed, Seen
+from convscope.targets import Targets, understand
 
 BATCH = 16  # images that are explained at once: it bounds memory, and changes nothing else
 

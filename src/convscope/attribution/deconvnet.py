@@ -22,7 +22,7 @@ from torch import Tensor
 from convscope.attribution.base import Answer, Attribution, Question
 from convscope.backward_rules import DECONVNET
 from convscope.gradients import Pass
-from convscope.targets import UnitTarget
+from convscope.scored import UnitTarget
 
 
 @dataclass(frozen=True)
