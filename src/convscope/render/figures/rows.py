@@ -12,7 +12,7 @@ from convscope.filters.weights import Weights
 from convscope.render.figures.charts import Noise
 from convscope.render.figures.sheet import GREY, LARGE, SMALL, WIDTH, Sheet, caption_height, text_width
 
-ALL = 32  # input channels of which every slice is shown; of more the strongest
+ALL, ALL_FIRST = 32, 48  # input channels of which every slice is shown, of more the strongest; planes of a board more
 _STRONGEST = 12
 _TALLEST = 1900  # px of rows
 _CHART = 700, 420  # px
@@ -54,7 +54,7 @@ class _Layout:
 def draw(title: str, weights: Weights, judged: Noise | None, start: int) -> tuple[Sheet, int]:
     """The figure, and how many units it shows."""
     units, seen = weights.slices.shape[:2]
-    alike = bool((weights.channels == weights.channels[0]).all()) and seen <= ALL
+    alike = bool((weights.channels == weights.channels[0]).all()) and seen <= _all(weights)
     layout = _layout(weights, alike)
     count = min(units - start, layout.blocks * layout.most)
     in_block = -(-count // layout.blocks)
@@ -77,10 +77,15 @@ def draw(title: str, weights: Weights, judged: Noise | None, start: int) -> tupl
     return sheet, count
 
 
+def _all(weights: Weights) -> int:
+    """Up to how many input channels all are shown: those of the input itself each mean something of their own."""
+    return ALL_FIRST if weights.first else ALL
+
+
 def _layout(weights: Weights, alike: bool) -> _Layout:
     """As large as all units fit; where they do not fit even in small, as large as is easy to read."""
     units, seen, height, width = weights.slices.shape
-    slices = seen if seen <= ALL else _STRONGEST
+    slices = seen if seen <= _all(weights) else _STRONGEST
     label = round(text_width(str(units), SMALL)) + 24
     widest = ((WIDTH - label) // slices - 4) // width
     factors = range(min(_LARGE // max(height, width), widest), min(_SMALL // max(height, width), widest) - 1, -1)
@@ -132,7 +137,7 @@ def _caption(weights: Weights, start: int, count: int) -> str:
     units, seen, height, width = weights.slices.shape
     some = f"Units {start} to {start + count - 1} of {units}" if count < units else f"All {units} units"
     which = f"all {seen} input channels" if seen > 1 else "the one input channel"
-    if seen > ALL:
+    if seen > _all(weights):
         which = f"the {_STRONGEST} of {seen} input channels with the largest norm"
     return (
         f"{some}, a row each; {height} × {width} weights for {which}, whose numbers stand above. Every filter has its "
