@@ -14,6 +14,7 @@ import click
 
 import convscope
 from convscope.cli.activations import activations
+from convscope.cli.board import board
 from convscope.cli.compare import compare
 from convscope.cli.confusion import confusion
 from convscope.cli.convert import convert
@@ -83,6 +84,7 @@ main.add_command(report)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)
+main.add_command(board)
 main.add_command(confusion)
 main.add_command(evaluate)
 main.add_command(train)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convscope.cli.common import json_option, load_network, model_options
+from convscope.cli.common import json_option, load_network, model_options, numbered
 from convscope.cli.figures import figure_option, finish
 
 if TYPE_CHECKING:
@@ -82,18 +82,14 @@ def activations(
 
 def _picture(image: str) -> tuple[str, Picture]:
     """An image by its file, or by its number in a set; with its name."""
-    import convscope
     from convscope.errors import ImagesError, UnreadableImage
     from convscope.images import decode
 
-    spec, mark, number = image.rpartition("@")
     try:
-        if not mark or not number.isdecimal() or Path(image).exists():
+        if (found := numbered(image)) is None:
             return Path(image).name, decode(Path(image))
-        images = convscope.open_images(spec)
-        if int(number) >= len(images):
-            raise ImagesError(f"{spec} has images 0 to {len(images) - 1}, not {number}")
-        return f"{spec}@{number}", images.read(int(number))
+        images, number = found
+        return f"{images.spec}@{number}", images.read(number)
     except UnreadableImage as error:
         raise ImagesError(f"{image}: {error}") from error
 

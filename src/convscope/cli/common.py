@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from convscope.atlas import Atlas
+    from convscope.images import ImageSet
     from convscope.network import Network
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -133,6 +134,24 @@ def usable_device(device: str | None) -> str:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise NetworkError(f"--device {chosen}: not usable here ({reason}); --device cpu always is") from error
     return chosen
+
+
+def numbered(image: str) -> tuple[ImageSet, int] | None:
+    """The set and the number in IMAGES@NUMBER; None where it is written otherwise, or is a file.
+
+    Raises:
+        ImagesError: there is no such set, or no such image in it.
+    """
+    import convscope
+    from convscope.errors import ImagesError
+
+    spec, mark, number = image.rpartition("@")
+    if not mark or not number.isdecimal() or Path(image).exists():
+        return None
+    images = convscope.open_images(spec)
+    if int(number) >= len(images):
+        raise ImagesError(f"{spec} has images 0 to {len(images) - 1}, not {number}")
+    return images, int(number)
 
 
 def print_json(result: dict[str, Any]) -> None:
