@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convscope.statistics.kernels import compiled
+from convscope.compiling import compiled
 
 KEPT = 8  # connections
 

@@ -7,48 +7,22 @@ Every image is reduced by itself, so that its numbers depend neither on its batc
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from convscope.compiling import compiled
 
 _BLOCK = 4096  # numbers that are looked at again and again: 16 KB, half of a usual first-level cache
 _WORTH_A_THREAD = 1 << 16
 _ROWS = 64  # positions at most whose float32 sums are joined before they go into float64
-
-
-def compiled(function: Function) -> Function:
-    """The function as machine code, kept on disk where that is possible."""
-    try:
-        made: Any = numba.njit(nogil=True, error_model="numpy", cache=True)(function)
-        _save_if_possible(made)
-    except RuntimeError:  # nowhere to keep the compiled code: it is made anew in every process
-        made = numba.njit(nogil=True, error_model="numpy")(function)
-    return cast(Function, made)
-
-
-def _save_if_possible(compiled: Any) -> None:
-    """Where the disk of Numba's cache is full, the code is compiled anew next time; Numba itself would raise."""
-    cached = getattr(compiled, "_cache", None)
-    save = getattr(cached, "save_overload", None)
-    if cached is None or save is None:
-        return
-
-    def saved(*what: Any) -> None:
-        with contextlib.suppress(OSError):
-            save(*what)
-
-    cached.save_overload = saved
 
 
 @cache
