@@ -57,6 +57,11 @@ def receptive_fields(graph: Graph) -> ReceptiveFields:
     return ReceptiveFields(graph, exact, convolutional, bounds, exact_bounds)
 
 
+def exact_fields(graph: Graph) -> dict[int, Field]:
+    """The exact fields of all values that depend on the image; none of them is smaller than the truth."""
+    return _follow(graph, True)[0]
+
+
 def _follow(graph: Graph, exact: bool) -> tuple[dict[int, Field], dict[int, str]]:
     """The fields of all values, and which of them are bounds because of what."""
     fields: dict[int, Field] = {graph.input: _pixels(graph.shapes[graph.input])}
