@@ -81,7 +81,7 @@ class Redirected(TorchFunctionMode):
 
     def taps(self, graph: Graph, values: Iterable[int]) -> dict[int, Tap]:
         """Taps that notice which non-linearities on the way to `values` are reached, for `convscope.capture.run`."""
-        nodes = _ancestors(graph, values)
+        nodes = graph.ancestors(values)
         self.expected = [node for node in nodes if _is_pointwise_nonlinear(node, graph)]
         curved = [node for node in nodes if node.op.removesuffix("_") in _CURVED]
         return {node.outputs[0]: self._notice(node, graph) for node in self.expected + curved}
@@ -173,16 +173,6 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         leaf = x.detach().requires_grad_()
         result = function(leaf.clone())  # it may work in place
         return torch.autograd.grad(result.sum(), leaf)[0]
-
-
-def _ancestors(graph: Graph, values: Iterable[int]) -> list[Node]:
-    """The operations on the way from the image to `values`."""
-    wanted, found = set(values) & graph.dependent, []
-    for node in reversed(graph.nodes):
-        if not wanted.isdisjoint(node.outputs):
-            found.append(node)
-            wanted.update(graph.dependent.intersection(sources(node)))
-    return found[::-1]
 
 
 def _is_pointwise_nonlinear(node: Node, graph: Graph) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -155,6 +156,15 @@ class Graph:
             if not found.isdisjoint(sources(node)):
                 found.update(node.outputs)
         return frozenset(found)
+
+    def ancestors(self, values: Iterable[int]) -> list[Node]:
+        """The operations on the way from the image to `values`, in the order in which they ran."""
+        wanted, found = set(values) & self.dependent, []
+        for node in reversed(self.nodes):
+            if not wanted.isdisjoint(node.outputs):
+                found.append(node)
+                wanted.update(self.dependent.intersection(sources(node)))
+        return found[::-1]
 
     def layers(self) -> tuple[LayerNode, ...]:
         """All convolution and linear layers, in the order in which they ran; a layer called twice occurs twice."""

@@ -41,6 +41,7 @@ class AttributionMap:
         evidence: numbers (n,) by which the map can be judged, such as the gap of a sum that should be complete.
         notes: what else must be known.
         blank: (n,) why a map is zero everywhere; None where it is not.
+        error: the standard error of each value, as `values`; None where nothing is sampled, or it is not known.
     """
 
     values: Tensor
@@ -53,6 +54,7 @@ class AttributionMap:
     evidence: Mapping[str, Tensor] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     blank: tuple[str | None, ...] = ()
+    error: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -61,6 +63,21 @@ class AttributionMap:
     def seed(self) -> int | None:
         """Of the random numbers; None where there are none."""
         return getattr(self.method, "seed", None)
+
+    def on_image(self, how: str = "field") -> Tensor:
+        """The maps at the size of the image, (n, h, w), each value at the centre of the field of its cell.
+
+        Args:
+            how: "field", or "naive": a plain resize of the map, as most toolkits do, to reproduce their pictures.
+
+        Raises:
+            AttributionError: a map has several channels (it consists of pixels already), or no cell sees anything.
+        """
+        if self.values.shape[1] != 1:
+            raise AttributionError(
+                f"a map of {self.values.shape[1]} channels consists of pixels already: use its values, or reduce them"
+            )
+        return placed(self.values[:, 0], self.grid, how)
 
     def to_json(self) -> dict[str, Any]:
         """All but the values, as plain numbers and text."""
@@ -109,6 +126,7 @@ class Answer:
         notes: what else must be known.
         blank: (n,) why a map is zero everywhere, where the method knows.
         grid: where the cells of the maps lie; None where they are pixels of the input.
+        error: the standard error of each value, as `values`, where it is sampled.
     """
 
     values: Tensor
@@ -117,6 +135,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     blank: tuple[str | None, ...] | None = None
     grid: Grid | None = None
+    error: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +198,7 @@ class Attribution(ABC):
             {name: numbers.detach().to("cpu", torch.float64) for name, numbers in answer.evidence.items()},
             _notes(answer),
             _reasons(answer, values),
+            None if answer.error is None else answer.error.detach().to("cpu", torch.float32),
         )
         return found, explained
 
@@ -204,6 +224,9 @@ def _numbers(seen: Seen, values: Sequence[int]) -> list[Tensor]:
 
 def _joined(parts: Sequence[AttributionMap], notes: tuple[str, ...] = ()) -> AttributionMap:
     """The maps of all images."""
+    if any(part.grid != parts[0].grid for part in parts):
+        raise AttributionError("the targets have maps on different grids; explain them in calls of their own")
+    errors = [part.error for part in parts if part.error is not None]
     return dataclasses.replace(
         parts[0],
         values=torch.cat([part.values for part in parts]),
@@ -213,7 +236,20 @@ def _joined(parts: Sequence[AttributionMap], notes: tuple[str, ...] = ()) -> Att
         evidence={name: torch.cat([part.evidence[name] for part in parts]) for name in parts[0].evidence},
         notes=tuple(dict.fromkeys([*notes, *(note for part in parts for note in part.notes)])),
         blank=tuple(reason for part in parts for reason in part.blank),
+        error=torch.cat(errors) if errors else None,
     )
+
+
+def placed(maps: Tensor, grid: Grid, how: str) -> Tensor:
+    """Maps (..., rows, columns) as pixels of the image (..., h, w), where and as the maps are.
+
+    Raises:
+        AttributionError: there is no such way to place them, or no cell sees anything.
+    """
+    try:
+        return torch.as_tensor(grid.place(maps.detach().cpu().double().numpy(), how)).to(maps)
+    except ValueError as error:
+        raise AttributionError(f"the map cannot be placed on the image: {error}") from error
 
 
 def pixel_grid(height: int, width: int) -> Grid:

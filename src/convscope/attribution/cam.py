@@ -1,0 +1,154 @@
+"""CAM: the parts that the cells of the last map have in a class's logit, where it is pooled as a whole [zhou2016cam].
+
+::
+
+    S = Σ w(k) F(k) + b,  F(k) = mean over i, j of f(k, i, j)        M(i, j) = Σ w(k) f(k, i, j)
+
+Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning deep features for discriminative localization", CVPR 2016. So the
+mean of the map and the bias are the logit, exactly: evidence has both, and the gap. M is signed, without the bias and
+without a factor 1/hw. Where a network sums, the sum of the map takes the mean's place. Where it pools by maximum the
+map is defined in the same way, but no pooling of it gives the logit. Maps of different classes can be compared; what is
+added to the weights of all classes changes all maps and no probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from convscope.attribution.base import Answer, Attribution, Question
+from convscope.attribution.map_layer import MapLayer, described, map_of
+from convscope.errors import AttributionError
+from convscope.graph import Graph, Node, Ref, sources
+from convscope.receptive_field import receptive_fields
+from convscope.targets import Fixed, FunctionTarget, base_of
+
+_REDUCTIONS = {"mean": "mean", "sum": "sum", "amax": "maximum", "max": "maximum"}
+_ADAPTIVE = {"adaptive_avg_pool2d": "mean", "_adaptive_avg_pool2d": "mean", "adaptive_max_pool2d": "maximum"}
+_WINDOWS = {"avg_pool2d": "mean", "max_pool2d_with_indices": "maximum"}
+_POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda maps: maps.mean((2, 3)),
+    "sum": lambda maps: maps.sum((2, 3)),
+    "maximum": lambda maps: maps.amax((2, 3)),
+}
+
+
+@dataclass(frozen=True)
+class CAM(Attribution):
+    """The parts of a logit, (n, 1, rows, columns) on the grid of the map that is pooled."""
+
+    name: ClassVar[str] = "cam"
+    sign: ClassVar[str] = "part of the logit: with global average pooling the mean of the map and the bias make it up"
+
+    def explain(self, question: Question) -> Answer:
+        """One pass, differentiated by the pooled values: by these the logit is linear."""
+        heads = {_head(question, target) for target in question.targets}
+        if len(heads) > 1:
+            raise AttributionError("the targets rest on different pooled maps; explain them in calls of their own")
+        head = heads.pop()
+        explained = question.run(keep=(head.pooled, head.map.value))
+        weights = explained.gradient(by=head.pooled).flatten(1)
+        values = (weights[:, :, None, None] * head.map.activations(explained)).sum(1, keepdim=True)
+        rest = explained.scores - (weights * explained.seen.values[head.pooled].detach().flatten(1)).sum(1)
+        gap = _POOLS[head.how](values)[:, 0] + rest - explained.scores
+        notes = head.map.notes
+        if head.how == "maximum":
+            notes += ("the network pools by maximum: the logit rests on the largest value of each channel alone, and "
+                      "the map shows where else it would have found one",)  # fmt: skip
+        return Answer(values, explained, {"bias": rest, f"{head.how} of the map + bias - score": gap}, notes,
+                      grid=head.map.grid)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A map that is pooled as a whole, and what is linear in the pooled values.
+
+    Args:
+        pooled: the value of the graph.
+        how: "mean", "sum" or "maximum".
+    """
+
+    map: MapLayer
+    pooled: int
+    how: str
+
+    def __hash__(self) -> int:
+        return hash(self.pooled)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Head) and other.pooled == self.pooled
+
+
+def _head(question: Question, target: Fixed) -> _Head:
+    """What the target is linear in.
+
+    Raises:
+        AttributionError: it is in nothing that is pooled from a map as a whole.
+    """
+    if isinstance(target, FunctionTarget) or target.kind in {"probability", "logprob"}:
+        raise AttributionError(
+            f"CAM takes a logit apart, and {target} is explained as a {target.kind}; give the class by its index or "
+            "name, or take GradCAM"
+        )
+    graph = question.graph
+    node = _computation(graph, target.ends(graph)[0])
+    if node is not None and any(layer.node == node.index and _is_linear(layer.shape) for layer in graph.layers()):
+        node = _computation(graph, next(source for source in node.inputs if source in graph.dependent))
+    found = None if node is None else _pooled(graph, node)
+    if node is None or found is None:
+        before = f"{node.op!r} in {node.module[0] or 'its forward()'}" if node is not None else "the image itself"
+        raise AttributionError(
+            f"CAM needs a network that ends in global average or max pooling and at most one linear layer: what "
+            f"{target} is computed from is {before}, where a pooling of all of a map is expected. Take GradCAM, which "
+            "explains any network, or give the network such a head: convscope convert --head gap"
+        )
+    return _Head(found[0], node.outputs[0], found[1])
+
+
+def _computation(graph: Graph, value: int) -> Node | None:
+    """What computed a row of numbers for each image, whatever views and copies came after; None for the image."""
+    node = graph.producers.get(value)
+    while node is not None and node.ordinal is None and node.op != "written_through":
+        node = graph.producers.get(sources(node)[0])
+    return node
+
+
+def _is_linear(shape: tuple[int, ...]) -> bool:
+    """Whether a layer that gives one image this shape computes one number a unit."""
+    return all(size == 1 for size in shape[1:])
+
+
+def _pooled(graph: Graph, node: Node) -> tuple[MapLayer, str] | None:
+    """The map of which a node pools all cells of each channel, and how; None where it does not."""
+    source = node.arguments.get("self")
+    base = base_of(graph, source.value) if isinstance(source, Ref) else None
+    if base is None or not isinstance(source, Ref):
+        return None
+    fields = receptive_fields(graph)
+    layer = map_of(graph, fields, base)
+    if layer is None:
+        return None
+    how = _how(node, graph.shapes[source.value], layer.channel)
+    return None if how is None else (described(layer, fields), how)
+
+
+def _how(node: Node, shape: tuple[int, ...], channel: int) -> str | None:
+    """How a node pools all cells of a map of this shape, (n, k, h, w), (n, h, w, k) or (n, k, h · w)."""
+    arguments: dict[str, Any] = node.arguments
+    if node.op in _REDUCTIONS:
+        dims = arguments.get("dim")
+        dims = {dim % len(shape) for dim in ([dims] if isinstance(dims, int) else dims or [])}
+        places = set(range(1, len(shape))) - {channel % len(shape)}
+        return _REDUCTIONS[node.op] if dims == places and (len(shape) == 4 or channel == 1) else None
+    if channel != 1 or len(shape) != 4:
+        return None
+    if node.op in _ADAPTIVE:
+        return _ADAPTIVE[node.op] if set(arguments["output_size"]) == {1} else None
+    if node.op in _WINDOWS:
+        whole = tuple(arguments["kernel_size"]) == shape[2:] and not any(arguments["padding"])
+        plain = arguments.get("divisor_override") is None and set(arguments.get("dilation", [1])) == {1}
+        return _WINDOWS[node.op] if whole and plain else None
+    return None

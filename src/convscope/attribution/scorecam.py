@@ -1,0 +1,77 @@
+"""Score-CAM: a map of the network, its channels weighted by the score of what they leave of the image [wang2020score].
+
+With the channel k of the map placed on the image and scaled to 0 to 1, H(k)::
+
+    w = softmax over k of S(x ⊙ H(k))        M(i, j) = max(Σ w(k) A(k, i, j), 0)
+
+Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu, "Score-CAM: score-weighted visual explanations for convolutional neural
+networks", CVPR workshops 2020. The paper subtracts the score of a baseline image, which the softmax cancels. No
+gradient is needed. What is masked becomes zero after normalisation, the mean colour. Channels that are the same
+everywhere mask nothing and are left out. If all masked images score the same, the map is the mean of the channels,
+whatever the target: evidence has the range of the scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from convscope.attribution.base import Answer, Attribution, Question, placed
+from convscope.attribution.gradcam import HIDDEN, rectified
+from convscope.attribution.map_layer import map_layer
+from convscope.targets import Fixed
+
+PASSES = 32  # masked images that are run at once
+
+
+@dataclass(frozen=True)
+class ScoreCAM(Attribution):
+    """The map's channels, weighted by what they leave of the score, (n, 1, rows, columns).
+
+    Args:
+        layer: the map, as "features.12" or "layer4"; without it the last one on the way to the target.
+        place: how channels are placed on the image: "field", by the fields of their cells, or "naive", a resize as in
+            the paper.
+    """
+
+    name: ClassVar[str] = "scorecam"
+    sign: ClassVar[str] = "never negative; large where channels respond that preserve the score as masks"
+
+    layer: str | None = None
+    place: str = "field"
+
+    def explain(self, question: Question) -> Answer:
+        """A pass for each channel and image."""
+        found = map_layer(question, self.layer)
+        with torch.no_grad():
+            explained = question.run(keep=(found.value,))
+            activations = found.activations(explained)
+            rows = zip(question.images, activations, explained.targets, strict=True)
+            weighed = [
+                self._weights(question, image, placed(maps, found.grid, self.place), target)
+                for image, maps, target in rows
+            ]
+        weights = torch.stack([weights for weights, _ in weighed])[:, :, None, None]
+        values, hidden, blank = rectified((weights * activations).sum(1, keepdim=True))
+        evidence = {HIDDEN: hidden, "range of the masked scores": torch.stack([spread for _, spread in weighed])}
+        return Answer(values, explained, evidence, found.notes, blank, found.grid)
+
+    def _weights(self, question: Question, image: Tensor, maps: Tensor, target: Fixed) -> tuple[Tensor, Tensor]:
+        """Of the channels (k,), and the range of their scores (), from their maps on the image (k, h, w)."""
+        low, high = maps.amin((1, 2)), maps.amax((1, 2))
+        used = (high > low).nonzero()[:, 0]
+        weights = maps.new_zeros(len(maps))
+        if not len(used):
+            return weights, maps.new_zeros(())
+        scores = torch.cat([
+            question.run(
+                image * ((maps[part] - low[part, None, None]) / (high - low)[part, None, None])[:, None],
+                [target] * len(part),
+            ).scores
+            for part in (used[i : i + PASSES] for i in range(0, len(used), PASSES))
+        ])  # fmt: skip
+        weights[used] = scores.to(weights).softmax(0)
+        return weights, (scores.max() - scores.min()).to(weights)
