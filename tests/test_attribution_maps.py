@@ -25,6 +25,7 @@ from convscope.attribution import (
     LayerCAM,
     ScoreCAM,
 )
+from convscope.attribution.base import placed
 from convscope.errors import AddressError, AttributionError
 from convscope.geometry import Grid, Spans, interpolation
 from convscope.network import Network
@@ -158,6 +159,9 @@ OTHER_HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "rectified": lambda net, x: net.head(F.relu(x.mean((2, 3)))),
     "normalised": lambda net, x: net.head(F.layer_norm(x.mean((2, 3)), [4])),
     "padded": lambda net, x: net.head(F.avg_pool2d(x, (8, 10), padding=(1, 0), stride=9).flatten(1)),
+    "folded": lambda net, x: net.head(x.reshape(len(x), 8, 4, 10).mean((2, 3))[:, :4]),
+    "unlike": lambda net, x: net.head(x.reshape(len(x), 4 * 8, 10).mean(2)[:, :4]),
+    "joined": lambda net, x: net.head(torch.cat([x[:, :2].mean((2, 3)), x[:, 2:].amax((2, 3))], 1)),
     "channels": lambda net, x: net.head(x.permute(0, 2, 1, 3).mean((2, 3))[:, :4]),
 }
 
@@ -274,7 +278,7 @@ def test_scorecam_by_its_formula(place: str, monkeypatch: pytest.MonkeyPatch) ->
     module, network = gap()
     maps = module[:5](IMAGES).detach()
     grid = GradCAM()(network, IMAGES, 1).grid
-    large = torch.from_numpy(grid.place(maps.numpy(), place))
+    large = placed(maps, grid, place)
     low, high = large.amin((2, 3), keepdim=True), large.amax((2, 3), keepdim=True)
     masks = (large - low) / (high - low)
     with torch.no_grad():
@@ -295,12 +299,12 @@ def test_scorecam_needs_no_gradient_and_runs_each_channel_that_varies_once() -> 
     def run(net: Any, x: Tensor) -> Tensor:
         rows.append(len(x))
         y = F.relu(net.stem(x))
-        y = torch.cat([y, torch.zeros_like(y[:, :1]), y[:, :1]], 1)  # a silent channel, and one twice
+        y = torch.cat([y, torch.zeros_like(y[:, :1]), torch.full_like(y[:, :1], 0.1), y[:, :1]], 1)  # two that are flat
         with torch.no_grad():
             return y.detach().round().mean((2, 3))
 
     network = network_of(Net(run, stem=conv(3, 4)), (3, 8, 10))
-    images = images_of(1, 3, 8, 10).float() * 9
+    images = images_of(1, 3, 8, 10).float() * 9  # the placed map of 0.1 varies by rounding
     found = ScoreCAM()(network, images, 1)
     assert found.values.any()
     assert rows == [1, 1, 5]  # recorded, explained, and five masks
@@ -381,6 +385,12 @@ def test_the_last_map_is_that_of_the_whole_block() -> None:
         a=conv(3, 2), b=conv(3, 3), head=nn.Linear(5, 2),
     )  # fmt: skip
     assert read(network_of(blocks, (3, 6, 7)), (3, 6, 7), 0) == "./cat, 5 channels of 6 × 7 cells"
+    late = Net(
+        lambda net, x: net.head(net.late(F.adaptive_avg_pool2d(F.relu(net.a(x)), 1)).flatten(1)),
+        a=conv(3, 4), late=conv(4, 5, 1), head=nn.Linear(5, 2),
+    )  # fmt: skip
+    assert read(network_of(late, (3, 6, 7)), (3, 6, 7), 0) == "a, 4 channels of 6 × 7 cells"
+    assert read(network_of(late, (3, 6, 7)), (3, 6, 7), 0, "late") == "late, 5 channels of 1 × 1 cells"
 
 
 def test_a_map_is_named_by_its_layer_or_its_module() -> None:
@@ -444,9 +454,9 @@ def test_a_linear_ramp_stays_one_between_the_centres_and_is_constant_beyond() ->
     """Fields of 11 px from -3 on: centres 2, 6, ..., 18 in 22 rows; of 4 px from 1 on: 2.5, 5.5, 8.5 in 12 columns."""
     grid = grid_of((-3, 4, 11, 5, 22), (1, 3, 4, 3, 12))
     y, x = 2 + 4.0 * np.arange(5), 2.5 + 3.0 * np.arange(3)
-    placed = grid.place(10 * y[:, None] + x)
+    found = placed(torch.from_numpy(10 * y[:, None] + x), grid, "field")
     rows, columns = np.clip(np.arange(22), 2, 18), np.clip(np.arange(12), 2.5, 8.5)
-    np.testing.assert_allclose(placed, 10 * rows[:, None] + columns)
+    np.testing.assert_allclose(found, 10 * rows[:, None] + columns)
 
 
 def test_the_naive_place_is_a_resize() -> None:
@@ -454,7 +464,7 @@ def test_the_naive_place_is_a_resize() -> None:
         grid = grid_of((0, 1, 1, cells[0], image[0]), (0, 1, 1, cells[1], image[1]))
         maps = images_of(2, *cells)
         expected = F.interpolate(maps[None], size=image, mode="bilinear", align_corners=False)[0]
-        close(torch.from_numpy(grid.place(maps.numpy(), "naive")), expected)
+        close(placed(maps, grid, "naive"), expected)
 
 
 def test_cells_that_lie_anywhere() -> None:
@@ -509,11 +519,11 @@ def test_a_resize_is_off_by_half_the_stride(torchvision: Any) -> None:
     layer = graph.layers()[-2]
     grid = receptive_fields(graph).grid(layer)
     for cell in ((2, 3), (3, 4), (4, 1)):
-        one = np.zeros((7, 7))
+        one = torch.zeros(7, 7, dtype=torch.float64)
         one[cell] = 1
         for how, off in (("field", 0.0), ("naive", 15.5)):
-            placed = grid.place(one, how)
-            centre = [(placed.sum(1 - axis) * np.arange(224)).sum() / placed.sum() for axis in (0, 1)]
+            large = placed(one, grid, how)
+            centre = [float((large.sum(1 - axis) * torch.arange(224)).sum() / large.sum()) for axis in (0, 1)]
             assert centre == pytest.approx([at + off for at in grid.box(*cell).centre], abs=1e-6)
     found = GradCAM()(convscope.load("torchvision:resnet18"), images_of(1, 3, 224, 224).float())
     assert found.notes == ("the map of layer4.1.relu~1, 512 channels of 7 × 7 cells",)

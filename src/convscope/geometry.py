@@ -166,8 +166,10 @@ class Grid:
         x0, x1 = (0, width) if box.width >= width else (box.x0, box.x1)
         return Box(y0, x0, y1, x1)
 
-    def place(self, values: NDArray[np.float64], how: str = "field") -> NDArray[np.float64]:
-        """A map (..., rows, columns) as pixels of the image (..., height, width), bilinear between centres of cells.
+    def placement(self, how: str = "field") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Matrices (height, rows) and (width, columns): `rows @ map @ columns.T` is the map in pixels of the image.
+
+        It is bilinear between the centres of the cells, and constant beyond the outermost ones.
 
         Args:
             how: "field": a cell is at the centre of its field; "naive": as if the cells tiled the image, which is what
@@ -182,7 +184,7 @@ class Grid:
             interpolation(axis.centres() if how == "field" else axis.tiles(), axis.extent)
             for axis in (self.rows, self.columns)
         )
-        return rows @ values @ columns.T
+        return rows, columns
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, read again by `from_json`."""

@@ -80,7 +80,7 @@ class AttributionMap:
         return placed(self.values[:, 0], self.grid, how)
 
     def to_json(self) -> dict[str, Any]:
-        """All but the values, as plain numbers and text."""
+        """All but the values and their errors, as plain numbers and text."""
         return {
             "method": self.method.name, "parameters": dataclasses.asdict(self.method), "targets": list(self.targets),
             "scores": self.scores.tolist(), "score": list(self.score), "sign": self.sign, "grid": self.grid.to_json(),
@@ -247,9 +247,10 @@ def placed(maps: Tensor, grid: Grid, how: str) -> Tensor:
         AttributionError: there is no such way to place them, or no cell sees anything.
     """
     try:
-        return torch.as_tensor(grid.place(maps.detach().cpu().double().numpy(), how)).to(maps)
+        rows, columns = (torch.from_numpy(matrix).to(maps) for matrix in grid.placement(how))
     except ValueError as error:
         raise AttributionError(f"the map cannot be placed on the image: {error}") from error
+    return rows @ maps @ columns.T
 
 
 def pixel_grid(height: int, width: int) -> Grid:

@@ -13,6 +13,7 @@ added to the weights of all classes changes all maps and no probability.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from convscope.attribution.map_layer import MapLayer, described, map_of
 from convscope.errors import AttributionError
 from convscope.graph import Graph, Node, Ref, sources
 from convscope.receptive_field import receptive_fields
-from convscope.targets import Fixed, FunctionTarget, base_of
+from convscope.targets import FunctionTarget, base_of
 
 _REDUCTIONS = {"mean": "mean", "sum": "sum", "amax": "maximum", "max": "maximum"}
 _ADAPTIVE = {"adaptive_avg_pool2d": "mean", "_adaptive_avg_pool2d": "mean", "adaptive_max_pool2d": "maximum"}
@@ -45,10 +46,7 @@ class CAM(Attribution):
 
     def explain(self, question: Question) -> Answer:
         """One pass, differentiated by the pooled values: by these the logit is linear."""
-        heads = {_head(question, target) for target in question.targets}
-        if len(heads) > 1:
-            raise AttributionError("the targets rest on different pooled maps; explain them in calls of their own")
-        head = heads.pop()
+        head = _head(question)
         explained = question.run(keep=(head.pooled, head.map.value))
         weights = explained.gradient(by=head.pooled).flatten(1)
         values = (weights[:, :, None, None] * head.map.activations(explained)).sum(1, keepdim=True)
@@ -62,7 +60,7 @@ class CAM(Attribution):
                       grid=head.map.grid)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Head:
     """A map that is pooled as a whole, and what is linear in the pooled values.
 
@@ -75,35 +73,34 @@ class _Head:
     pooled: int
     how: str
 
-    def __hash__(self) -> int:
-        return hash(self.pooled)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Head) and other.pooled == self.pooled
-
-
-def _head(question: Question, target: Fixed) -> _Head:
-    """What the target is linear in.
+def _head(question: Question) -> _Head:
+    """What the targets are linear in.
 
     Raises:
-        AttributionError: it is in nothing that is pooled from a map as a whole.
+        AttributionError: a target is in nothing that is pooled from a map as a whole.
     """
-    if isinstance(target, FunctionTarget) or target.kind in {"probability", "logprob"}:
-        raise AttributionError(
-            f"CAM takes a logit apart, and {target} is explained as a {target.kind}; give the class by its index or "
-            "name, or take GradCAM"
-        )
-    graph = question.graph
-    node = _computation(graph, target.ends(graph)[0])
-    if node is not None and any(layer.node == node.index and _is_linear(layer.shape) for layer in graph.layers()):
-        node = _computation(graph, next(source for source in node.inputs if source in graph.dependent))
+    graph, nodes = question.graph, set()
+    for target in question.targets:
+        if isinstance(target, FunctionTarget) or target.kind in {"probability", "logprob"}:
+            raise AttributionError(
+                f"CAM takes a logit apart, and {target} is explained as a {target.kind}; give the class by its index "
+                "or name, or take GradCAM"
+            )
+        node = _computation(graph, target.ends(graph)[0])
+        if node is not None and any(layer.node == node.index and _is_linear(layer.shape) for layer in graph.layers()):
+            node = _computation(graph, next(source for source in node.inputs if source in graph.dependent))
+        nodes.add(node)
+    if len(nodes) > 1:
+        raise AttributionError("the targets rest on different pooled maps; explain them in calls of their own")
+    node = nodes.pop()
     found = None if node is None else _pooled(graph, node)
     if node is None or found is None:
         before = f"{node.op!r} in {node.module[0] or 'its forward()'}" if node is not None else "the image itself"
         raise AttributionError(
-            f"CAM needs a network that ends in global average or max pooling and at most one linear layer: what "
-            f"{target} is computed from is {before}, where a pooling of all of a map is expected. Take GradCAM, which "
-            "explains any network, or give the network such a head: convscope convert --head gap"
+            "CAM needs a network that ends in global average or max pooling and at most one linear layer: what "
+            f"{question.targets[0]} is computed from is {before}, where a pooling of all of a map is expected. Take "
+            "GradCAM, which explains any network, or give the network such a head: convscope convert --head gap"
         )
     return _Head(found[0], node.outputs[0], found[1])
 
@@ -129,9 +126,10 @@ def _pooled(graph: Graph, node: Node) -> tuple[MapLayer, str] | None:
         return None
     fields = receptive_fields(graph)
     layer = map_of(graph, fields, base)
-    if layer is None:
+    shape, whole = graph.shapes[source.value], graph.shapes[base]
+    if layer is None or shape not in (whole, (*whole[:2], math.prod(whole[2:]))):
         return None
-    how = _how(node, graph.shapes[source.value], layer.channel)
+    how = _how(node, shape, layer.channel)
     return None if how is None else (described(layer, fields), how)
 
 

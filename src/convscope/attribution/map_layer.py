@@ -112,7 +112,7 @@ def _last(graph: Graph, fields: ReceptiveFields, values: Sequence[int]) -> Layer
     layers = [each for each in graph.layers() if each.node in ran and len(each.shape) == 3 and _seen(fields, each)]
     if not layers:
         return None
-    last = layers[-1]
+    last = next((each for each in reversed(layers) if each.shape[1:] != (1, 1)), layers[-1])  # not one that is pooled
     reached = [node for node in nodes if last.response in node.outputs]
     if not reached:  # the target is a value before the response
         return last if last.output == last.response else map_of(graph, fields, last.output)

@@ -80,8 +80,7 @@ class RISE(Attribution):
 
     def _sums(self, question: Question, image: Tensor, target: Fixed, score: Tensor) -> _Sums:
         sums = _Sums(image, score)
-        for masks in self.draw(*image.shape[1:]):
-            masks = masks.to(image)
+        for masks in self.draw(image):
             sums.add(question.run(image * masks[:, None], [target] * len(masks)).scores, masks)
             if sums.count % _CHECKED == 0 and float(sums.noise) <= self.tolerance and self.tolerance:
                 break
@@ -89,14 +88,14 @@ class RISE(Attribution):
             raise AttributionError(f"some pixels are hidden by all of the {sums.count} masks: take more masks")
         return sums
 
-    def draw(self, height: int, width: int) -> Iterator[Tensor]:
-        """The masks (b, height, width), a batch at a time; which they are does not depend on the batches."""
+    def draw(self, image: Tensor) -> Iterator[Tensor]:
+        """The masks (b, h, w) of an image, a batch at a time; which they are does not depend on the batches."""
         cells, offsets = (np.random.default_rng([self.seed, stream]) for stream in range(2))
-        sides = [_enlarged(self.cells, length) for length in (height, width)]
+        sides = [_enlarged(self.cells, length).to(image) for length in image.shape[1:]]
         for start in range(0, self.masks, _CHECKED):
             left = min(_CHECKED, self.masks - start)
             for count in [min(PASSES, left - done) for done in range(0, left, PASSES)]:
-                grid = torch.from_numpy(cells.random((count, self.cells, self.cells)) < self.visible).double()
+                grid = torch.from_numpy(cells.random((count, self.cells, self.cells)) < self.visible).to(image)
                 rows, columns = (
                     side[torch.from_numpy((share * len(side)).astype(np.int64))]
                     for side, share in zip(sides, offsets.random((count, 2)).T, strict=True)
@@ -129,8 +128,8 @@ class _Sums:
     def add(self, scores: Tensor, masks: Tensor) -> None:
         """Scores (b,) of images under masks (b, h, w)."""
         self.count += len(masks)
-        differences, masks = scores.double() - self.score, masks.double().flatten(1)
-        powers = torch.stack([torch.ones_like(differences), differences, differences**2])
+        differences, masks = scores.double() - self.score, masks.flatten(1)
+        powers = torch.stack([torch.ones_like(differences), differences, differences**2]).to(masks)
         self.first += powers[:2] @ masks
         self.second += powers @ masks**2
 

@@ -22,9 +22,11 @@ from torch import Tensor
 from convscope.attribution.base import Answer, Attribution, Question, placed
 from convscope.attribution.gradcam import HIDDEN, rectified
 from convscope.attribution.map_layer import map_layer
+from convscope.geometry import Grid
 from convscope.targets import Fixed
 
 PASSES = 32  # masked images that are run at once
+_ROUNDING = 1e-5  # of a mask's largest value: what varies by less is the same everywhere
 
 
 @dataclass(frozen=True)
@@ -50,28 +52,25 @@ class ScoreCAM(Attribution):
             explained = question.run(keep=(found.value,))
             activations = found.activations(explained)
             rows = zip(question.images, activations, explained.targets, strict=True)
-            weighed = [
-                self._weights(question, image, placed(maps, found.grid, self.place), target)
-                for image, maps, target in rows
-            ]
+            weighed = [self._weights(question, image, maps, found.grid, target) for image, maps, target in rows]
         weights = torch.stack([weights for weights, _ in weighed])[:, :, None, None]
         values, hidden, blank = rectified((weights * activations).sum(1, keepdim=True))
         evidence = {HIDDEN: hidden, "range of the masked scores": torch.stack([spread for _, spread in weighed])}
         return Answer(values, explained, evidence, found.notes, blank, found.grid)
 
-    def _weights(self, question: Question, image: Tensor, maps: Tensor, target: Fixed) -> tuple[Tensor, Tensor]:
-        """Of the channels (k,), and the range of their scores (), from their maps on the image (k, h, w)."""
-        low, high = maps.amin((1, 2)), maps.amax((1, 2))
-        used = (high > low).nonzero()[:, 0]
-        weights = maps.new_zeros(len(maps))
-        if not len(used):
-            return weights, maps.new_zeros(())
-        scores = torch.cat([
-            question.run(
-                image * ((maps[part] - low[part, None, None]) / (high - low)[part, None, None])[:, None],
-                [target] * len(part),
-            ).scores
-            for part in (used[i : i + PASSES] for i in range(0, len(used), PASSES))
-        ])  # fmt: skip
-        weights[used] = scores.to(weights).softmax(0)
-        return weights, (scores.max() - scores.min()).to(weights)
+    def _weights(
+        self, question: Question, image: Tensor, maps: Tensor, grid: Grid, target: Fixed
+    ) -> tuple[Tensor, Tensor]:
+        """Of the channels of a map (k, rows, columns): the weights (k,), and the range of their scores ()."""
+        scores = torch.full(maps.shape[:1], -torch.inf, dtype=maps.dtype, device=maps.device)
+        for start in range(0, len(maps), PASSES):
+            masks = placed(maps[start : start + PASSES], grid, self.place)
+            low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
+            used = (high - low > _ROUNDING * masks.abs().amax((1, 2), keepdim=True)).flatten().nonzero()[:, 0]
+            if len(used):
+                masked = image * ((masks - low) / (high - low))[used, None]
+                scores[start + used] = question.run(masked, [target] * len(used)).scores.to(scores)
+        known = scores[scores.isfinite()]
+        if not len(known):
+            return torch.zeros_like(scores), scores.new_zeros(())
+        return scores.softmax(0), known.max() - known.min()
