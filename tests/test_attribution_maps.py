@@ -410,7 +410,7 @@ def test_a_map_is_named_by_its_layer_or_its_module() -> None:
     [
         ("conv9", 0, AddressError, "no convolution or linear layer 'conv9'; did you mean 'conv2' or 'conv1'"),
         ("head", 0, AddressError, r"layer head has no map on the image: one image gives it the shape \(3,\)"),
-        ("conv2", "conv1:0", AttributionError, "conv1:0 does not depend on the map of conv2; leave layer= out"),
+        ("conv2", "conv1:0", AttributionError, "the target does not depend on the map of conv2; leave layer= out"),
         ("stem:1", 0, AddressError, "names a unit, where a layer is expected"),
         (None, ["stem:0", 0], AttributionError, r"the targets rest on different maps \(relu~2, stem\); give layer="),
     ],

@@ -84,8 +84,8 @@ def _head(question: Question) -> _Head:
     for target in question.targets:
         if isinstance(target, FunctionTarget) or target.kind in {"probability", "logprob"}:
             raise AttributionError(
-                f"CAM takes a logit apart, and {target} is explained as a {target.kind}; give the class by its index "
-                "or name, or take GradCAM"
+                f"CAM takes a logit apart, and the target is a {target.kind}; give the class by its index or name, or "
+                "take GradCAM"
             )
         node = _computation(graph, target.ends(graph)[0])
         if node is not None and any(layer.node == node.index and _is_linear(layer.shape) for layer in graph.layers()):
@@ -98,9 +98,9 @@ def _head(question: Question) -> _Head:
     if node is None or found is None:
         before = f"{node.op!r} in {node.module[0] or 'its forward()'}" if node is not None else "the image itself"
         raise AttributionError(
-            "CAM needs a network that ends in global average or max pooling and at most one linear layer: what "
-            f"{question.targets[0]} is computed from is {before}, where a pooling of all of a map is expected. Take "
-            "GradCAM, which explains any network, or give the network such a head: convscope convert --head gap"
+            "CAM needs a network that ends in global average or max pooling and at most one linear layer: what the "
+            f"target is computed from is {before}, where a pooling of all of a map is expected. Take GradCAM, which "
+            "explains any network, or give the network such a head: convscope convert --head gap"
         )
     return _Head(found[0], node.outputs[0], found[1])
 

@@ -20,7 +20,7 @@ from convscope.geometry import Grid
 from convscope.gradients import Pass
 from convscope.graph import Graph, LayerNode, Node
 from convscope.receptive_field import ReceptiveFields, receptive_fields
-from convscope.targets import Fixed, base_of
+from convscope.targets import base_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def map_layer(question: Question, name: str | None) -> MapLayer:
         raise AttributionError(f"the targets rest on different maps ({names}); give layer=, or explain them in turn")
     layer = found[0] if found else _named(graph, fields, parse_layer(str(name)))
     assert layer is not None
-    _check_reached(graph, layer, question.targets, ends)
+    _check_reached(graph, layer, ends)
     return described(layer, fields)
 
 
@@ -157,11 +157,10 @@ def _address(graph: Graph, node: Node) -> Layer:
     return Layer(module or ROOT, None if alone and module else node.op.removesuffix("_"), call)
 
 
-def _check_reached(graph: Graph, layer: LayerNode, targets: Sequence[Fixed], ends: Sequence[tuple[int, ...]]) -> None:
-    for target, values in zip(targets, ends, strict=True):
-        reached = {value for node in graph.ancestors(values) for value in node.outputs}
-        if layer.response not in reached:
+def _check_reached(graph: Graph, layer: LayerNode, ends: Sequence[tuple[int, ...]]) -> None:
+    for values in dict.fromkeys(ends):
+        if all(layer.response not in node.outputs for node in graph.ancestors(values)):
             raise AttributionError(
-                f"{target} does not depend on the map of {layer.address}; leave layer= out, and the last map that it "
+                f"the target does not depend on the map of {layer.address}; leave layer= out, and the last map that it "
                 "depends on is taken"
             )
