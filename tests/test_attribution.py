@@ -274,7 +274,9 @@ def test_real_outputs_are_explained_as_they_are() -> None:
 )  # fmt: skip
 def test_wrong_targets(target: Any, error: type[Exception], match: str) -> None:
     network, _ = three(classes=NAMES, name="net")
-    for kind in registered().values():
+    for name, kind in registered().items():
+        if callable(target) and name in {"cam", "rise", "scorecam"}:
+            continue  # the one takes no functions, the others need no gradient
         with pytest.raises(error, match=match):
             kind()(network, IMAGES, target)
 

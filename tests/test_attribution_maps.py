@@ -261,11 +261,19 @@ def test_a_map_that_is_negative_everywhere_says_so() -> None:
         close(found.evidence["share of the map below zero, not shown"], torch.ones(3))
 
 
+def strided() -> tuple[nn.Sequential, Network]:
+    """A map of 6 channels, 4 × 5 cells, the fields of which are not where tiles of the image would be."""
+    layers = [conv(3, 4, stride=2), nn.ReLU(), conv(4, 6), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    module = classifier(*layers, nn.Linear(6, 3))
+    return module, network_of(module, (3, 8, 10))
+
+
 def test_guided_gradcam_is_the_product() -> None:
-    _, network = gap()
+    _, network = strided()
+    assert not torch.equal(*(GradCAM()(network, IMAGES, 0).on_image(place) for place in ("field", "naive")))
     for place in ("field", "naive"):
-        coarse, fine = GradCAM()(network, IMAGES, 1), GuidedBackprop()(network, IMAGES, 1)
-        found = GuidedGradCAM(place=place)(network, IMAGES, 1)
+        coarse, fine = GradCAM()(network, IMAGES, 0), GuidedBackprop()(network, IMAGES, 0)
+        found = GuidedGradCAM(place=place)(network, IMAGES, 0)
         close(found.values, coarse.on_image(place)[:, None] * fine.values)
         assert found.grid == fine.grid
 
@@ -275,8 +283,8 @@ def test_guided_gradcam_is_the_product() -> None:
 
 @pytest.mark.parametrize("place", ["field", "naive"])
 def test_scorecam_by_its_formula(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, network = gap()
-    maps = module[:5](IMAGES).detach()
+    module, network = strided()
+    maps = module[:4](IMAGES).detach()
     grid = GradCAM()(network, IMAGES, 1).grid
     large = placed(maps, grid, place)
     low, high = large.amin((2, 3), keepdim=True), large.amax((2, 3), keepdim=True)
@@ -299,12 +307,12 @@ def test_scorecam_needs_no_gradient_and_runs_each_channel_that_varies_once() -> 
     def run(net: Any, x: Tensor) -> Tensor:
         rows.append(len(x))
         y = F.relu(net.stem(x))
-        y = torch.cat([y, torch.zeros_like(y[:, :1]), torch.full_like(y[:, :1], 0.1), y[:, :1]], 1)  # two that are flat
+        y = torch.cat([y, torch.zeros_like(y[:, :1]), torch.full_like(y[:, :1], 3.3), y[:, :1]], 1)  # two that are flat
         with torch.no_grad():
             return y.detach().round().mean((2, 3))
 
-    network = network_of(Net(run, stem=conv(3, 4)), (3, 8, 10))
-    images = images_of(1, 3, 8, 10).float() * 9  # the placed map of 0.1 varies by rounding
+    network = network_of(Net(run, stem=conv(3, 4, stride=3)), (3, 8, 10))
+    images = images_of(1, 3, 8, 10).float() * 9  # the placed map of 3.3 varies by rounding
     found = ScoreCAM()(network, images, 1)
     assert found.values.any()
     assert rows == [1, 1, 5]  # recorded, explained, and five masks

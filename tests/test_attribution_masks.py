@@ -167,6 +167,11 @@ def test_no_more_than_a_batch_of_masks_is_held() -> None:
     assert sizes == [1, 1, 32, 32, 32, 4]
 
 
+def test_a_function_that_gives_no_number_for_each_image() -> None:
+    with pytest.raises(TargetError, match=r"gave a tensor \(1, 3\) for 1 images"):
+        RISE(masks=3)(network_of(bumpy(), SHAPE), images_of(1, *SHAPE), lambda output: output)
+
+
 @pytest.mark.parametrize("options", [{"masks": 1}, {"cells": 0}, {"visible": 0}, {"visible": 1.5}, {"tolerance": -1}])
 def test_wrong_parameters_of_rise(options: dict[str, Any]) -> None:
     with pytest.raises(AttributionError, match="masks must be 2 or more, cells 1 or more, visible above 0"):

@@ -25,7 +25,8 @@ from convscope.attribution.map_layer import MapLayer, described, map_of
 from convscope.errors import AttributionError
 from convscope.graph import Graph, Node, Ref, sources
 from convscope.receptive_field import receptive_fields
-from convscope.targets import FunctionTarget, base_of
+from convscope.scored import FunctionTarget
+from convscope.targets import base_of
 
 _REDUCTIONS = {"mean": "mean", "sum": "sum", "amax": "maximum", "max": "maximum"}
 _ADAPTIVE = {"adaptive_avg_pool2d": "mean", "_adaptive_avg_pool2d": "mean", "adaptive_max_pool2d": "maximum"}

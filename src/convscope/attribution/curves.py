@@ -23,7 +23,8 @@ from convscope.errors import AttributionError
 from convscope.gradients import untouched
 from convscope.network import Network
 from convscope.recorder import record
-from convscope.targets import Class, Fixed, Targets, understand
+from convscope.scored import Fixed
+from convscope.targets import Class, Targets, understand
 
 PREDICTED = Class(None, "probability")  # of the image itself
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from convscope.attribution.base import Answer, Attribution, Question
 from convscope.errors import AttributionError
 from convscope.geometry import interpolation
-from convscope.targets import Fixed
+from convscope.scored import Fixed
 
 PASSES = 32  # masked images that are run at once
 _CHECKED = 500  # masks, before it is looked whether the map has settled

@@ -23,7 +23,7 @@ from convscope.attribution.base import Answer, Attribution, Question, placed
 from convscope.attribution.gradcam import HIDDEN, rectified
 from convscope.attribution.map_layer import map_layer
 from convscope.geometry import Grid
-from convscope.targets import Fixed
+from convscope.scored import Fixed
 
 PASSES = 32  # masked images that are run at once
 _ROUNDING = 1e-5  # of a mask's largest value: what varies by less is the same everywhere
