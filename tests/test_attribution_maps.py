@@ -307,15 +307,21 @@ def test_scorecam_needs_no_gradient_and_runs_each_channel_that_varies_once() -> 
     def run(net: Any, x: Tensor) -> Tensor:
         rows.append(len(x))
         y = F.relu(net.stem(x))
-        y = torch.cat([y, torch.zeros_like(y[:, :1]), torch.full_like(y[:, :1], 3.3), y[:, :1]], 1)  # two that are flat
+        y = torch.cat([y, torch.zeros_like(y[:, :1]), torch.full_like(y[:, :1], 0.1), y[:, :1]], 1)  # two that are flat
         with torch.no_grad():
             return y.detach().round().mean((2, 3))
 
     network = network_of(Net(run, stem=conv(3, 4, stride=3)), (3, 8, 10))
-    images = images_of(1, 3, 8, 10).float() * 9  # the placed map of 3.3 varies by rounding
+    images = images_of(1, 3, 8, 10).float() * 9
     found = ScoreCAM()(network, images, 1)
     assert found.values.any()
     assert rows == [1, 1, 5]  # recorded, explained, and five masks
+
+
+def test_a_channel_that_is_flat_but_for_rounding_masks_nothing() -> None:
+    module = Net(lambda net, x: (net.stem(x) * 0 + 3.3).mean((2, 3)), stem=conv(3, 1, stride=3))
+    found = ScoreCAM()(network_of(module, (3, 8, 10)), IMAGES.float(), 0)
+    assert not found.values.any()
 
 
 def test_a_network_that_always_says_the_same_weighs_channels_alike() -> None:
