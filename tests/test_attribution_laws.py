@@ -219,9 +219,10 @@ def test_images_that_influence_each_other_are_explained_alone(method: Attributio
     def run(net: Any, x: Tensor) -> Tensor:
         x = net.norm(net.stem(x)) if mix == "statistics" else net.stem(x)
         x = x - 0.5 * x.mean(0, keepdim=True) if mix == "mean" else x
-        return net.head(torch.relu(x + torch.rand(len(x), 1, 1, 1) if mix == "numbers" else x))
+        x = torch.relu(x + torch.rand(len(x), 1, 1, 1) if mix == "numbers" else x)
+        return net.head(x.mean((2, 3)))
 
-    module = Net(run, stem=conv(3, 4), norm=nn.BatchNorm2d(4, track_running_stats=False), head=conv(4, 2))
+    module = Net(run, stem=conv(3, 4), norm=nn.BatchNorm2d(4, track_running_stats=False), head=nn.Linear(4, 2))
     network, images = network_of(module, (3, 8, 10)), torch.randn(3, 3, 8, 10)
     together = method(network, images, "head:0")
     assert any("not the same alone and in a batch" in note for note in together.notes)
@@ -249,7 +250,12 @@ def test_the_image_that_is_no_number_is_named_among_all(method: Attribution, mon
     monkeypatch.setattr("convscope.attribution.base.BATCH", 2)
     images = torch.rand(5, 1, 3, 4)
     images[3] *= -1
-    network = network_of(Net(lambda net, x: x.sum((2, 3)).sqrt()), (1, 3, 4))
+    module = Net(
+        lambda net, x: net.head((net.stem(x) * x.sum((1, 2, 3), keepdim=True).sqrt()).mean((2, 3))),
+        stem=conv(1, 2),
+        head=nn.Linear(2, 1),
+    )
+    network = network_of(module, (1, 3, 4))
     with pytest.raises(AttributionError, match="of image 3 is not finite"):
         method(network, images, 0)
 
