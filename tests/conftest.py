@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:  # importing torch takes seconds, and not every test needs it
     from playwright.sync_api import Browser, Page
@@ -23,6 +24,9 @@ if TYPE_CHECKING:  # importing torch takes seconds, and not every test needs it
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 BROWSERS = ("chromium", "chromium-browser")
+
+settings.register_profile("any machine", deadline=None)  # no test is timed: a busy machine is no fault
+settings.load_profile("any machine")
 
 
 def missing(marker: str) -> str | None:
