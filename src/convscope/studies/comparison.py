@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from convscope.evaluation import Row, evaluate
 from convscope.network import Network, load
 from convscope.scanner.progress import Report
 from convscope.training import Recipe, Trained, train
-from convscope.training.fields import check_keys, names, seeds, table, text
+from convscope.training.fields import check_keys, in_folder, names, read_toml, seeds, table, text
 
 FOLDER = Path(__file__).parent / "comparisons"
 RESULT = "comparison.json"
@@ -75,16 +74,7 @@ class Comparison:
         Raises:
             TrainingError: there is none, or something in it makes no sense.
         """
-        path = FOLDER / f"{spec}.toml" if str(spec) in known() else Path(spec)
-        if not path.is_file():
-            raise TrainingError(
-                f"{spec}: there is no such comparison{nearest(str(spec), known())}; expected a .toml file, or one of "
-                f"{', '.join(known())}"
-            )
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise TrainingError(f"{path}: not readable as TOML ({error})") from error
+        data, path = read_toml(spec, FOLDER, "comparison")
         return cls.read(data, path.stem, str(path), path.parent)
 
     @classmethod
@@ -125,7 +115,7 @@ class _Head:
 
 def known() -> list[str]:
     """The names of the comparisons that come with convscope."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return in_folder(FOLDER)
 
 
 def _tables(kind: type[Any], data: Mapping[str, Any], key: str, origin: str) -> tuple[Any, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from convscope.errors import TrainingError, nearest
@@ -114,6 +116,33 @@ def names(expected: str, default: Any = None) -> Any:
         return tuple(given)
 
     return value(read, expected, default)
+
+
+def in_folder(folder: Path) -> list[str]:
+    """The names of the TOML files in a folder of convscope's."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
+
+
+def read_toml(spec: str | Path, folder: Path, what: str) -> tuple[dict[str, Any], Path]:
+    """What is in a TOML file, or in the one with this name in a folder of convscope's, and where that is.
+
+    Args:
+        what: it is, for messages.
+
+    Raises:
+        TrainingError: there is none, or it is no TOML.
+    """
+    known = in_folder(folder)
+    path = folder / f"{spec}.toml" if str(spec) in known else Path(spec)
+    if not path.is_file():
+        raise TrainingError(
+            f"{spec}: there is no such {what}{nearest(str(spec), known)}; expected a .toml file, or one of "
+            f"{', '.join(known)}"
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")), path
+    except (OSError, ValueError, RecursionError) as error:
+        raise TrainingError(f"{path}: not readable as TOML ({error})") from error
 
 
 def table(kind: type[Table], data: Any, where: str) -> Table:

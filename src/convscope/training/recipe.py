@@ -6,17 +6,28 @@ Nothing is guessed: a key that is unknown, missing or out of its range is named 
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from convscope.errors import ConvscopeError, TrainingError, nearest
+from convscope.errors import ConvscopeError, TrainingError
 from convscope.network import made_for
 from convscope.preprocess import Preprocess, shown
 from convscope.training.augmentation import Augmentation
-from convscope.training.fields import check_keys, choice, count, counts, names, number, one_of, table, text
+from convscope.training.fields import (
+    check_keys,
+    choice,
+    count,
+    counts,
+    in_folder,
+    names,
+    number,
+    one_of,
+    read_toml,
+    table,
+    text,
+)
 from convscope.training.optimizers import OPTIMIZERS, Descent
 from convscope.training.schedules import SCHEDULES, Constant, Schedule
 
@@ -102,18 +113,7 @@ class Recipe:
         Raises:
             TrainingError: there is none, or something in it makes no sense.
         """
-        path = Path(spec)
-        if str(spec) in known():
-            path = FOLDER / f"{spec}.toml"
-        elif not path.is_file():
-            raise TrainingError(
-                f"{spec}: there is no such recipe{nearest(str(spec), known())}; expected a .toml file, or one of "
-                f"{', '.join(known())}"
-            )
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise TrainingError(f"{path}: not readable as TOML ({error})") from error
+        data, path = read_toml(spec, FOLDER, "recipe")
         return cls.read(data, path.stem, str(path), path.parent)
 
     @classmethod
@@ -173,7 +173,7 @@ _TABLES = ("network", "images", "preprocessing", "optimizer", "schedule", "augme
 
 def known() -> list[str]:
     """The names of the recipes that come with convscope."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return in_folder(FOLDER)
 
 
 def _preprocess(arch: str, data: Any, origin: str) -> Preprocess:
