@@ -173,7 +173,9 @@ def test_another_network_on_a_worker_is_named(tmp_path: Path, done: Path, worker
 def test_a_cluster_that_all_workers_have_left_is_given_up(
     tmp_path: Path, done: Path, workers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where the last two workers leave one behind the other, Dask may count them as killed by the shard they ran."""
     monkeypatch.setattr(executors, "_PATIENCE", 3.0)
+    reason = "no worker of the cluster was there for 3 s|all those workers died while running it"
 
     def leave(step: Progress) -> None:
         if step.phase == "scanning" and step.done == 8:
@@ -181,7 +183,7 @@ def test_a_cluster_that_all_workers_have_left_is_given_up(
 
     with cluster(workers.scheduler_address) as executor:
         begin = time.monotonic()
-        with pytest.raises(WorkerError, match="no worker of the cluster was there for 3 s; what is done is kept"):
+        with pytest.raises(WorkerError, match=f"({reason}).*; what is done is kept"):
             scan(network(), done / "photos", tmp_path / "atlas", executor=executor, progress=leave, **OPTIONS)
         assert time.monotonic() - begin < 60
         workers.scale(2)
