@@ -100,9 +100,15 @@ def _passed(
         return {}
     outputs, signals = zip(*pairs, strict=True)
     op: Any = node.op.removesuffix("_")
-    if op in NONLINEARITIES and (op != "clamp_min" or node.arguments["min"] == 0):
+    if op in NONLINEARITIES and ("clamp" not in op or _is_rectifier(node.arguments)):
         source = node.inputs[0]
         slope = torch.autograd.grad(outputs[0].sum(), leaves[source])[0]
         return {source: RULES[rule](signals[0], slope)}
     found = torch.autograd.grad(outputs, list(leaves.values()), signals, allow_unused=True)
     return {value: gradient for value, gradient in zip(leaves, found, strict=True) if gradient is not None}
+
+
+def _is_rectifier(clamp: dict[str, Any]) -> bool:
+    """Whether a clamp is at zero, or between two numbers."""
+    bounds = [bound for bound in (clamp["min"], clamp.get("max")) if bound is not None]
+    return 0 in bounds or (len(bounds) == 2 and not any(isinstance(bound, Ref) for bound in bounds))

@@ -113,7 +113,9 @@ spelled(
     clamp=lambda x: x.clamp(min=0), clamp_keyword=lambda x: torch.clamp(input=x, min=0.0),
     clamp_=lambda x: x.clamp_(0), clip=lambda x: torch.clip(x, 0), clamp_min=lambda x: x.clamp_min(0),
     clamp_min_=lambda x: torch.clamp_min_(x, 0), half=lambda x: x[:, :1].relu(),
+    operator=torch.ops.aten.relu,
 )  # fmt: skip
+spelled(inside(-math.inf, 0), clamp_max=lambda x: x.clamp_max(0), clamp_below=lambda x: x.clamp(max=0.0))
 spelled(
     inside(0, 6),
     relu6_module=nn.ReLU6(), relu6_inplace=nn.ReLU6(inplace=True), relu6_f=F.relu6, hardtanh=nn.Hardtanh(0, 6),
@@ -239,9 +241,19 @@ def _in_place_by_mask(x: Tensor) -> Tensor:
 OUT_OF_REACH: dict[str, Callable[[Tensor], Tensor]] = {
     "maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
     "max": lambda x: torch.max(x, torch.tensor(0.0)),
+    "maximum with a part": lambda x: torch.maximum(x, 0.1 * x),
+    "minimum with a part": lambda x: -torch.fmin(-x, x * -0.1 + 0),
+    "the largest of a stack": lambda x: torch.stack([torch.zeros_like(x), x], -1).amax(-1),
+    "the largest of a stack of parts": lambda x: torch.stack([x, 0.1 * x]).max(0).values,
+    "clamp at a tensor": lambda x: x.clamp(min=torch.tensor(0.0)),
+    "clamp at a part": lambda x: torch.clamp_min(x, 0.1 * x),
     "where": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
     "times a mask": lambda x: x * (x > 0),
     "times a mask of numbers": lambda x: (x > 0).float() * x,
+    "times two masks": lambda x: x * ((x > 0) & (x < 6)),
+    "addcmul": lambda x: torch.addcmul(torch.zeros_like(x), x, (x > 0).to(x)),
+    "lerp": lambda x: torch.lerp(torch.zeros_like(x), x, (x > 0).to(x)),
+    "masked_scatter": lambda x: torch.zeros_like(x).masked_scatter(x > 0, x[x > 0]),
     "masked_fill": lambda x: x.masked_fill(x < 0, 0),
     "index_put": _in_place_by_mask,
     "abs": lambda x: (x + x.abs()) / 2,
@@ -250,7 +262,10 @@ OUT_OF_REACH: dict[str, Callable[[Tensor], Tensor]] = {
     "x / (1 + exp(-x))": lambda x: x / (1 + torch.exp(-x)),
     "hard swish": lambda x: x * F.relu6(x + 3) / 6,
     "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / math.sqrt(2))),
+    "gelu by tanh": lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     "mish": lambda x: x * F.softplus(x).tanh(),
+    "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
+    "an operator": torch.ops.aten.relu.default,
     "checkpoint, reentrant": lambda x: checkpoint(torch.relu, x, use_reentrant=True),
 }
 
@@ -316,6 +331,10 @@ def test_gates_and_maxima_of_two_maps_are_no_rectifiers() -> None:
     ways: list[Callable[[Tensor, Tensor], Tensor]] = [
         lambda x, y: x * y.sigmoid(),
         torch.maximum,
+        lambda x, y: torch.stack([x, y, 2 * x]).amax(0),
+        lambda x, y: x * (x + y).sigmoid(),
+        lambda x, y: x.clamp(min=y),
+        lambda x, y: x.clamp(min=-0.5) * x.square().mean((2, 3), keepdim=True).clamp(min=1e-6) + y,
         lambda x, y: torch.cat([x[:, :2] * x[:, 2:].sigmoid(), y], 1),
     ]
     for way in ways:
@@ -343,7 +362,7 @@ def test_local_response_normalisation_passes_signals_in_a_deconvnet_alone() -> N
     gradient = Saliency(signed=True)(network, images, 0).values
     guided = GuidedBackprop()(network, images, 0)
     torch.testing.assert_close(guided.values, gradient)
-    assert "pow pass the signal by their gradient" in guided.notes
+    assert "mul, pow pass the signal by their gradient" in guided.notes
     assert not torch.allclose(gradient, found.values)
 
 

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from convscope.bending import bends, curves, is_of_one_number
 from convscope.capture import Tap
 from convscope.errors import AttributionError
-from convscope.graph import Graph, Node, is_nonlinearity, sources
+from convscope.graph import Graph, Node
 
 Slope = Callable[[], Tensor]
 
@@ -58,13 +59,7 @@ _NAMES = {
     "selu", "softplus", "softsign", "hardsigmoid", "sigmoid", "expit", "special_expit", "tanh", "threshold",
     "logsigmoid", "log_sigmoid", "tanhshrink", "hardshrink", "softshrink", "sin", "cos", "atan", "arctan",
 }  # fmt: skip
-_CLAMPS = {"clamp", "clamp_min", "clip"}
-# The same as operations of the graph, beside those of `is_nonlinearity`; and ways to write one by hand.
-_MORE = {"abs", "erf", "hardshrink", "softshrink", "log_sigmoid_forward", "sin", "cos", "atan"}
-_SELECTIONS = {"maximum", "minimum", "fmax", "fmin", "where", "masked_fill", "index_put", "_index_put_impl"}
-_COMPARISONS = {"gt", "ge", "lt", "le", "sign", "sgn", "heaviside"}
-# Not linear either, but parts of norms and of attention more than rectifiers: their own gradient is left to them.
-_CURVED = {"pow", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "reciprocal"}
+_CLAMPS = {"clamp", "clamp_min", "clamp_max", "clip"}
 
 
 class Redirected(TorchFunctionMode):
@@ -82,18 +77,18 @@ class Redirected(TorchFunctionMode):
     def taps(self, graph: Graph, values: Iterable[int]) -> dict[int, Tap]:
         """Taps that notice which non-linearities on the way to `values` are reached, for `convscope.capture.run`."""
         nodes = graph.ancestors(values)
-        self.expected = [node for node in nodes if _is_pointwise_nonlinear(node, graph)]
-        curved = [node for node in nodes if node.op.removesuffix("_") in _CURVED]
+        self.expected = [node for node in nodes if bends(node, graph)]
+        curved = [node for node in nodes if curves(node, graph)]
         return {node.outputs[0]: self._notice(node, graph) for node in self.expected + curved}
 
     def _notice(self, node: Node, graph: Graph) -> Tap:
-        alone = len({value for value in sources(node) if value in graph.dependent}) == 1
+        alone = is_of_one_number(node, graph)
 
         def tap(_: Tensor) -> None:
             if self.running == "rule" and alone:
                 self.reached.add(node.index)
             elif not self.running:
-                self.left.add(node.op.removesuffix("_"))
+                self.left.add(node.op.strip("_"))
 
         return tap
 
@@ -130,7 +125,7 @@ class Redirected(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         name = getattr(func, "__name__", "").strip("_")  # F.threshold is called _threshold
         identity = name in self.rule.identity
-        if not identity and name not in _NAMES and not (name in _CLAMPS and _is_rectifier(args, kwargs)):
+        if not identity and name not in _NAMES and not (name in _CLAMPS and _is_rectifier(name, args, kwargs)):
             return func(*args, **kwargs)
         x = args[0] if args else kwargs.pop("input", None)
         # Where no gradient is recorded there is nothing to redirect; what recomputes it later would not be reached.
@@ -175,58 +170,11 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return torch.autograd.grad(result.sum(), leaf)[0]
 
 
-def _is_pointwise_nonlinear(node: Node, graph: Graph) -> bool:
-    """Whether it is one to redirect, be it written by hand."""
-    op = node.op.removesuffix("_")
-    data = [value for value in sources(node) if value in graph.dependent]
-    if not data:
-        return False
-    if is_nonlinearity(node) or op in _MORE:
-        return True
-    if op == "clamp":  # between two numbers it is a hardtanh; at one other than zero it guards a division or a root
-        return node.arguments["min"] is not None and node.arguments["max"] is not None
-    if op in {"maximum", "minimum", "fmax", "fmin"}:
-        return len(data) == 1  # of two maps it is a pooling
-    if op in _SELECTIONS:
-        return any(_is_chosen_by_value(value, graph) for value in data)
-    return op in {"mul", "div"} and len(set(data)) == 2 and _gates_itself(data[0], data[1], graph)
-
-
-def _is_chosen_by_value(value: int, graph: Graph) -> bool:
-    return any(node.op.removesuffix("_") in _COMPARISONS for node in _pointwise_past(value, graph).values())
-
-
-def _gates_itself(one: int, other: int, graph: Graph) -> bool:
-    """Whether two factors are made of the same value number by number, and not linearly, as in x / (1 + exp(-x))."""
-    pasts = [_pointwise_past(factor, graph) for factor in (one, other)]
-    reach = [{factor}.union(*map(sources, past.values())) for factor, past in zip((one, other), pasts, strict=True)]
-    kinds = [node for past in pasts for node in past.values()]
-    bent = any(is_nonlinearity(node) or node.op.removesuffix("_") in _COMPARISONS | _CURVED for node in kinds)
-    return bent and not graph.dependent.isdisjoint(reach[0] & reach[1])
-
-
-def _pointwise_past(value: int, graph: Graph) -> dict[int, Node]:
-    """The nodes that make a value of another one number by number, by the values that they gave."""
-    found: dict[int, Node] = {}
-    node = graph.producers.get(value)
-    while node is not None and _is_pointwise(node):
-        data = [source for source in sources(node) if source in graph.dependent]
-        if len(data) != 1:
-            break
-        found[value] = node
-        value = data[0]
-        node = graph.producers.get(value)
-    return found
-
-
-def _is_pointwise(node: Node) -> bool:
-    tagged = node.function is not None and torch.Tag.pointwise in node.function.tags
-    return tagged or is_nonlinearity(node) or node.op in {"_to_copy", "clone"}
-
-
-def _is_rectifier(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a clamp is at zero from below, or between two numbers."""
-    bounds = dict(zip(("min", "max"), args[1:], strict=False)) | kwargs
+def _is_rectifier(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a clamp is at zero, or between two numbers."""
+    names = ("max",) if name == "clamp_max" else ("min", "max")
+    bounds = dict(zip(names, args[1:], strict=False)) | kwargs
     low, high = bounds.get("min"), bounds.get("max")
-    numbers = not isinstance(low, Tensor) and not isinstance(high, Tensor)
-    return numbers and low is not None and (low == 0 or high is not None)
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        return False
+    return low == 0 or high == 0 or (low is not None and high is not None)
