@@ -38,18 +38,24 @@ def slow_gradient(
         start: gives the value at which the signal starts, and the signal.
     """
     graph = record(net, images)
-    values = _forward(graph, images)
-    value, signal = start(graph, values)
-    signals: dict[int, Tensor] = {value: signal}
+    values = slow_values(graph, images)
+    signals = slow_signals(graph, values, dict([start(graph, values)]), rule)
+    return signals.get(graph.input, torch.zeros_like(images))
+
+
+def slow_signals(graph: Graph, values: dict[int, Tensor], start: dict[int, Tensor], rule: str) -> dict[int, Tensor]:
+    """What arrives at each value of a graph, for which there is something."""
+    signals = dict(start)
     for node in reversed(graph.nodes):
         arriving = [signals.get(output) for output in node.outputs]
         if any(each is not None for each in arriving):
             for source, passed in _passed(node, graph, values, arriving, rule).items():
                 signals[source] = signals[source] + passed if source in signals else passed
-    return signals.get(graph.input, torch.zeros_like(images))
+    return signals
 
 
-def _forward(graph: Graph, images: Tensor) -> dict[int, Tensor]:
+def slow_values(graph: Graph, images: Tensor) -> dict[int, Tensor]:
+    """All values of a graph, for as many images as it was recorded with."""
     values = {graph.input: images.clone()} | {value: tensor.detach() for value, tensor in graph.constants.items()}
     with torch.no_grad():
         for node in graph.nodes:
