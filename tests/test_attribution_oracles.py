@@ -16,9 +16,12 @@ from torch.nn import functional as F
 import convscope
 from convscope.attribution import (
     Deconvnet,
+    GradCAM,
     GradientTimesInput,
     GuidedBackprop,
+    GuidedGradCAM,
     IntegratedGradients,
+    Occlusion,
     Saliency,
     SmoothGrad,
 )
@@ -94,6 +97,30 @@ def test_gradients_are_those_of_captum_for_other_non_linearities(captum: Any, ki
     for name, (method, theirs) in oracles(captum, module, images, 1, torch.ones(1)).items():
         if name not in {"guided", "deconvnet"}:
             torch.testing.assert_close(method(network_of(module, SHAPE), images, 1).values, theirs.float(), msg=name)
+
+
+def test_occlusion_is_that_of_captum_where_the_stride_divides(captum: Any) -> None:
+    """Elsewhere the last window of Captum is smaller."""
+    module, images = modules(), images_of(2, 3, 10, 14)
+    network = network_of(classifier(*module[:7], nn.Flatten(), nn.Linear(30, 3)), (3, 10, 14))
+    occlusion = captum.Occlusion(network.module)
+    for window, stride in ((4, 2), (2, 2), (10, 1)):
+        theirs = quiet(lambda w=window, s=stride: occlusion.attribute(images, (3, w, w), (3, s, s), target=2))
+        assert bool((theirs == theirs[:, :1]).all())
+        found = Occlusion(window, stride)(network, images, 2)
+        torch.testing.assert_close(found.values, theirs[:, :1].float())
+
+
+def test_class_maps_are_those_of_captum(captum: Any) -> None:
+    """Its Grad-CAM with the rectifier that it leaves out by itself; its guided one under the naive resize."""
+    module, images = modules(), images_of(3, *SHAPE)
+    network = network_of(module, SHAPE)
+    found = GradCAM("4")(network, images, 1)
+    theirs = quiet(lambda: captum.LayerGradCam(module, module[5]).attribute(images, 1, relu_attributions=True))
+    assert theirs.flatten(1).any(1).tolist() == [False, True, True]
+    torch.testing.assert_close(found.values, theirs.float())
+    guided = quiet(lambda: captum.GuidedGradCam(module, module[5]).attribute(images, 1, interpolate_mode="bilinear"))
+    torch.testing.assert_close(GuidedGradCAM("4", place="naive")(network, images, 1).values, guided.float())
 
 
 def functional(module: nn.Sequential) -> nn.Module:
