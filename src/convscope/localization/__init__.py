@@ -1,0 +1,1 @@
+"""Localisation: boxes from maps, by the protocols of the papers, and how right they are."""
