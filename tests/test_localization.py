@@ -8,9 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from convscope.localization.boxes import LargestComponent, Released, components
+from convscope.localization.graphcut import GraphCut, cut, links
 from convscope.localization.scores import box_masks, energy, iou, mask_iou, pointing, sweep
 
 SIDE = 12
@@ -232,3 +234,86 @@ def test_the_sweep_takes_the_largest_component_at_every_threshold(map_: np.ndarr
     for box, threshold in zip(found, thresholds, strict=True):
         parts = flooded(map_ - low > threshold * (high - low)) if high > low else []
         assert box == (tight(max(parts, key=len)) if parts else [0, 0, *map_.shape])
+
+
+# --- GraphCut --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_cut_is_the_segmentation_with_the_least_energy_of_all(seed: int) -> None:
+    random, (height, width) = np.random.default_rng(seed), (3, 4)
+    costs = random.integers(0, 400, (2, height, width)) / 100
+    seeds = np.zeros((2, height, width), bool)
+    seeds[0, 0, 0] = seeds[1, 2, 3] = True
+    pairs, weights = links(random.integers(0, 255, (height, width, 3)), 2.0)
+    weights = np.rint(100 * weights) / 100
+
+    def energy_of(object_: np.ndarray) -> float:
+        if (object_.reshape(3, 4) & seeds[0]).any() or (~object_.reshape(3, 4) & seeds[1]).any():
+            return np.inf
+        unary = np.where(object_, costs[1].ravel(), costs[0].ravel()).sum()
+        return float(unary + weights[object_[pairs[0]] != object_[pairs[1]]].sum())
+
+    all_ = [np.array([number >> bit & 1 for bit in range(12)], bool) for number in range(1 << 12)]
+    least = min(map(energy_of, all_))
+    assert energy_of(cut(costs, seeds, pairs, weights).ravel()) == pytest.approx(least)
+
+
+def test_neighbours_are_linked_by_the_formula() -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (3, 5, 3)).astype(float)
+    pairs, weights = links(colours, 50)
+    near = {
+        (y * 5 + x, b * 5 + a): (((colours[y, x] - colours[b, a]) ** 2).sum(), ((y - b) ** 2 + (x - a) ** 2) ** 0.5)
+        for y in range(3)
+        for x in range(5)
+        for b in range(3)
+        for a in range(5)
+        if (b, a) > (y, x) and max(abs(y - b), abs(x - a)) == 1
+    }
+    beta = 1 / (2 * np.mean([square for square, _ in near.values()]))
+    expected = {pair: 50 * np.exp(-beta * square) / far for pair, (square, far) in near.items()}
+    found = dict(zip(map(tuple, pairs.T.tolist()), weights.tolist(), strict=True))
+    assert found == pytest.approx(expected)
+
+
+def two_colours() -> tuple[Tensor, Tensor]:
+    """A red object on blue, with a red island, and a map that has its maximum in the object."""
+    image = torch.zeros(1, 3, 40, 50)
+    image[:, 2] = 200
+    for rows, columns in ((slice(10, 25), slice(12, 40)), (slice(28, 31), slice(20, 24))):
+        image[:, 0, rows, columns], image[:, 2, rows, columns] = 220, 20
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(50.0), indexing="ij")
+    return 100 - (y - 17)[None].abs() - (x - 25)[None].abs(), image
+
+
+def test_two_colours_are_divided_where_they_meet() -> None:
+    map_, image = two_colours()
+    assert GraphCut().boxes(map_, image)[0].tolist() == [[10, 12, 25, 40]]
+    assert GraphCut().segment(map_[0].numpy(), image[0].numpy()).sum() == 15 * 28 + 3 * 4
+
+
+def test_without_links_each_pixel_goes_where_its_colour_is_likelier() -> None:
+    map_ = two_colours()[0]
+    image = torch.rand(1, 3, 40, 50, generator=torch.Generator().manual_seed(0)) * 255
+    high, low = np.quantile(map_[0], (0.95, 0.3))
+    colours, seeds = image[0].movedim(0, -1).double().numpy(), [map_[0].numpy() <= low, map_[0].numpy() > high]
+    one, other = (
+        GaussianMixture(5, reg_covar=1.0, random_state=0).fit(colours[seed]).score_samples(colours.reshape(-1, 3))
+        for seed in seeds
+    )
+    expected = ((other > one + 0.01).reshape(40, 50) | seeds[1]) & ~seeds[0]
+    found = GraphCut(gamma=0).segment(map_[0].numpy(), image[0].numpy())
+    assert (found != expected).mean() < 0.005  # energies are rounded to 0.01
+
+
+def test_a_map_without_seeds_gives_the_whole_image_and_one_without_the_image_an_error() -> None:
+    assert GraphCut().boxes(torch.ones(1, 8, 9), torch.rand(1, 3, 8, 9))[0].tolist() == [[0, 0, 8, 9]]
+    with pytest.raises(ValueError, match="give the images"):
+        GraphCut().boxes(torch.rand(1, 8, 9))
+
+
+def test_flat_images_and_single_seeds_are_divided_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    map_ = torch.zeros(1, 3, 3)
+    map_[0, 1, 1] = 1
+    assert GraphCut().boxes(map_, torch.full((1, 3, 3, 3), 7.0))[0].shape == (1, 4)
+    assert not recwarn

@@ -65,7 +65,8 @@ class LargestComponent(BoxProtocol):
         top = map_.max()
         if top <= 0:
             return whole(map_)
-        return largest(map_ > self.threshold * top)[None]
+        box: Boxes = largest(map_ > self.threshold * top)[None]
+        return box
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def largest(mask: Mask) -> Boxes:
     labels, count = ndimage.label(mask, _EIGHT)
     if not count:
         return whole(mask)[0]
-    return around(labels == np.bincount(labels.ravel())[1:].argmax() + 1)
+    most = int(np.bincount(labels.ravel())[1:].argmax()) + 1
+    return around(labels == most)
 
 
 def around(mask: Mask) -> Boxes:
@@ -161,7 +163,8 @@ def _outlines(mask: Mask) -> Boxes:
     """The boxes (k, 4) around the outlines in a mask: of its components, and of what is set around their holes."""
     holes = _boxes(ndimage.label(~mask)[0])
     inside = (holes[:, :2] > 0).all(1) & (holes[:, 2:] < mask.shape).all(1)
-    return np.concatenate([components(mask), holes[inside] + np.array([-1, -1, 1, 1])])
+    found: Boxes = np.concatenate([components(mask), holes[inside] + np.array([-1, -1, 1, 1])])
+    return found
 
 
 def _merged(boxes: Boxes) -> Boxes:
