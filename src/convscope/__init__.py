@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from convscope.errors import ConvscopeError, WorkerError
     from convscope.evaluation import evaluate
     from convscope.images import Arrays, ImageSet, open_images
+    from convscope.localization import localize
     from convscope.network import Network, load, wrap
     from convscope.preprocess import Preprocess
     from convscope.report import write_report
@@ -35,6 +36,7 @@ _HOMES = {
     "Preprocess": "preprocess",
     "evaluate": "evaluation",
     "load": "network",
+    "localize": "localization",
     "open_images": "images",
     "merge": "scanner",
     "scan": "scanner",
@@ -54,6 +56,7 @@ __all__ = [
     "WorkerError",
     "evaluate",
     "load",
+    "localize",
     "merge",
     "open_images",
     "scan",

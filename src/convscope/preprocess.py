@@ -81,6 +81,25 @@ class Preprocess:
         normal = (scaled - _column(self.mean)) / _column(self.std)
         return torch.from_numpy(np.ascontiguousarray(normal, np.float32))
 
+    def region(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """What of a picture of (height, width) the input shows: (y0, x0, y1, x1) in pixels of the picture.
+
+        Each row and column of the input covers an equal part of it, as 0 to 1 covers the first pixel of the picture. It
+        reaches beyond the picture where black is put around that.
+
+        Raises:
+            UnreadableImage: the picture would be too large once it is resized.
+        """
+        if self.resize is None and self.crop is None:
+            return 0.0, 0.0, float(height), float(width)
+        resized = (height, width) if self.resize is None else self._before_crop(width, height)[::-1]
+        cuts = [(_margin(side, cut), cut) for side, cut in zip(resized, self.crop or self.size, strict=True)]
+        (y0, y1), (x0, x1) = (
+            (start * whole / side, (start + cut) * whole / side)
+            for (start, cut), side, whole in zip(cuts, resized, (height, width), strict=True)
+        )
+        return y0, x0, y1, x1
+
     def display(self, image: Tensor) -> NDArray[np.uint8]:
         """The picture (h, w, 3) that a network input (channels, h, w) shows, as 8-bit RGB."""
         low, high = self.range
@@ -123,23 +142,23 @@ class Preprocess:
     def _resized(self, plane: Image.Image) -> Image.Image:
         filter_ = _RESAMPLING[self.interpolation]
         if self.resize is not None:
-            plane = plane.resize(self._before_crop(plane), filter_)
+            plane = plane.resize(self._before_crop(*plane.size), filter_)
         if self.resize is not None or self.crop is not None:
             plane = _centre(plane, self.crop or self.size)
         height, width = self.size
         return plane if plane.size == (width, height) else plane.resize((width, height), filter_)
 
-    def _before_crop(self, plane: Image.Image) -> tuple[int, int]:
-        """(width, height), the way PIL writes sizes."""
+    def _before_crop(self, across: int, down: int) -> tuple[int, int]:
+        """(width, height) of a picture of so many pixels once it is resized, the way PIL writes sizes."""
         if not isinstance(self.resize, int):
             assert self.resize is not None
             return self.resize[1], self.resize[0]
-        shorter = min(plane.size)
+        shorter = min(across, down)
         # The longer side is rounded down, as torchvision does. In whole numbers: 190 · (224 / 190) is less than 224.
-        width, height = (self.resize * side // shorter for side in plane.size)
+        width, height = (self.resize * side // shorter for side in (across, down))
         if width * height * self.planes > LARGEST:
             raise UnreadableImage(
-                f"it has {plane.width}×{plane.height} px; with a shorter side of {self.resize} px it would have "
+                f"it has {across}×{down} px; with a shorter side of {self.resize} px it would have "
                 f"{width}×{height}, which is too large"
             )
         return width, height

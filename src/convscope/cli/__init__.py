@@ -22,6 +22,7 @@ from convscope.cli.diorama import diorama
 from convscope.cli.evaluate import evaluate
 from convscope.cli.filters import filters
 from convscope.cli.layers import layers
+from convscope.cli.localize import localize
 from convscope.cli.merge import merge
 from convscope.cli.report import report
 from convscope.cli.scan import scan
@@ -87,6 +88,7 @@ main.add_command(unit)
 main.add_command(board)
 main.add_command(confusion)
 main.add_command(evaluate)
+main.add_command(localize)
 main.add_command(train)
 main.add_command(convert)
 main.add_command(compare)

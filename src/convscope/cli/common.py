@@ -168,6 +168,19 @@ def print_table(table: Table) -> None:
     Console(width=max(needed, Console().width)).print(table)
 
 
+def print_rows(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Names are text as it is: rich would take what is in brackets for a colour."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(Text(column), justify="left" if column == columns[0] else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    print_table(table)
+
+
 def print_skipped(files: Sequence[Mapping[str, Any]], where: str) -> None:
     """The first images that could not be read; `where` has all of them."""
     for file in files[:5]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,8 @@ from convscope.cli.common import (
     load_networks,
     models_options,
     print_json,
+    print_rows,
     print_skipped,
-    print_table,
 )
 from convscope.cli.figures import place
 from convscope.cli.results import timed
@@ -103,7 +102,7 @@ def _print(found: Evaluation, seconds: float, figure: Path | None) -> None:
          written(row.calibration.expected_error), written(row.calibration.nll)]
         for row in found.rows
     ]  # fmt: skip
-    _print_table(title, ["network", "crops", "parameters", "top-1 error", "top-5 error", "ECE", "NLL"], rows)
+    print_rows(title, ["network", "crops", "parameters", "top-1 error", "top-5 error", "ECE", "NLL"], rows)
     click.echo("In brackets 95 % intervals; ECE: expected calibration error; NLL: nats an image.")
     if any(row.top5 is None for row in found.rows):
         click.echo("No top-5 error with five classes or fewer: it is 0 whatever the network does.")
@@ -116,19 +115,6 @@ def _print(found: Evaluation, seconds: float, figure: Path | None) -> None:
     _print_notes(found)
     if figure is not None:
         click.echo(f"figure: {figure}")
-
-
-def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Names are text as it is: rich would take what is in brackets for a colour."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(Text(column), justify="left" if column == columns[0] else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    print_table(table)
 
 
 def _errors(errors: Errors | None) -> str:
@@ -150,7 +136,7 @@ def _print_classes(found: Evaluation) -> None:
         errors = [each.get(name) for each in tables]
         images = next(each.images for each in errors if each is not None)
         rows.append([name, written(images), *map(_errors, errors)])
-    _print_table("top-1 error by class", ["class", "images", *(row.name for row in found.rows)], rows)
+    print_rows("top-1 error by class", ["class", "images", *(row.name for row in found.rows)], rows)
 
 
 def _by_class(row: Row) -> dict[str, Errors]:

@@ -63,9 +63,9 @@ def energy(maps: Tensor, masks: Tensor) -> Scores:
     return _over((positive * insides).sum((1, 2)), positive.sum((1, 2)))
 
 
-def box_masks(boxes: Boxes, height: int, width: int) -> NDArray[np.bool_]:
-    """Masks (n, height, width) of the pixels in boxes (n, 4)."""
-    y, x = np.arange(height)[:, None], np.arange(width)
+def box_masks(boxes: ArrayLike, height: int, width: int) -> NDArray[np.bool_]:
+    """Masks (n, height, width) of the pixels whose middle is in boxes (n, 4), whose corners may lie between pixels."""
+    y, x = np.arange(height)[:, None] + 0.5, np.arange(width) + 0.5
     y0, x0, y1, x1 = np.asarray(boxes).T[:, :, None, None]
     masks: NDArray[np.bool_] = (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
     return masks
