@@ -27,6 +27,7 @@ SURFACE = [
     "WorkerError",
     "evaluate",
     "load",
+    "localize",
     "merge",
     "open_images",
     "scan",

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,12 +139,7 @@ class Listed(Truth):
                 others.append(row)
         if not rows:
             raise ImagesError(f"{path}: {_no_box_of_a_class(images, others)}")
-        missing = [name for i, name in enumerate(images.names) if i not in rows]
-        remark = (
-            f"{len(missing)} of {len(images)} images have no box of their class in {path.name}, such as {missing[0]}; "
-            "they are left out"
-        )
-        return cls(path, images, rows, remark if missing else None)
+        return cls(path, images, rows, _left_out(path, images, rows))
 
     def boxes(self, image: int, height: int, width: int) -> NDArray[np.float64]:
         """See `Truth.boxes`."""
@@ -155,6 +151,16 @@ class Listed(Truth):
                     "pixels of the picture, turned as its EXIF orientation says"
                 )
         return np.array([row.corners for row in self.rows[image]])
+
+
+def _left_out(path: Path, images: ImageSet, rows: Mapping[int, Any]) -> str | None:
+    missing = [name for i, name in enumerate(images.names) if i not in rows]
+    if not missing:
+        return None
+    return (
+        f"{len(missing)} of {len(images)} images have no box of their class in {path.name}, such as {missing[0]}; "
+        "they are left out"
+    )
 
 
 def _no_box_of_a_class(images: ImageSet, others: Sequence[_Row]) -> str:

@@ -95,7 +95,7 @@ def _colours(picture: Picture) -> NDArray[np.uint8]:
 def _caption(found: Localization) -> str:
     centre = any(row.name.startswith(f"{Centre.name}/") for row in found.rows)
     return (
-        "Green: the true boxes. Red: the first prediction, a box of the class that the network holds for the best. Below: "
+        "Green: the true boxes. Red: the first prediction, a box of the class that the network thinks best. Below: "
         "its overlap with the nearest true box (IoU), which must be 0.5 at least, and the class; or what the network "
         "takes the image for. It was trained with labels only, and has never seen a box."
         + (" The row of the centre asks neither the network nor the image." if centre else "")
