@@ -136,6 +136,28 @@ def test_localisation_errs_at_least_as_often_as_classification_and_five_guesses_
     assert [row.to_json() for row in alone.rows] == [row.to_json() for row in found.rows[:2]]
 
 
+def test_of_two_classes_there_are_two_predictions_or_four(tmp_path: Path) -> None:
+    network = planted_network()
+    network.module[4] = nn.Linear(K, 2, bias=False).requires_grad_(False)
+    network.module[4].weight.copy_(torch.eye(2, K))
+    images = Arrays(image((0, ONE, 1.0), (1, OTHER, 0.5))[None], [0])
+    boxes = listed(tmp_path / "boxes.csv", [(0, *ONE)])
+    plain, heuristics = convscope.localize(network, images, boxes, methods=["cam", "cam/heuristics"]).rows
+    assert plain.boxes.tolist() == [[list(ONE), list(OTHER)]]
+    assert heuristics.classes.tolist() == [[0, 0, 1, 1]]
+
+
+def test_images_that_cannot_be_read_are_left_out_and_listed(tmp_path: Path) -> None:
+    planes = np.stack([image((2, ONE, 1.0)), image((2, ONE, np.nan)), image((2, ONE, 1.0))])
+    boxes = listed(tmp_path / "boxes.csv", [(i, *ONE) for i in range(3)])
+    found = convscope.localize(planted_network(), Arrays(planes, [2, 2, 2]), boxes, methods=["cam"], batch_size=1)
+    assert found.ids == (0, 2)
+    assert found.rows[0].overlaps[:, 0].tolist() == [1, 1]
+    assert [(each["id"], each["reason"]) for each in found.skipped] == [(1, "it has values that are not finite")]
+    with pytest.raises(ImagesError, match="none of 2 images could be read"):
+        convscope.localize(planted_network(), Arrays(planes[[1, 1]], [2, 2]), listed(boxes, [(0, *ONE), (1, *ONE)]))
+
+
 def test_heuristics_take_two_two_and_one_and_repeat_the_box_of_a_class_that_has_only_one() -> None:
     boxes = [np.arange(4 * n).reshape(n, 4) + 100 * i for i, n in enumerate((3, 1, 2, 5, 1))]
     pairs = two_two_one(boxes)

@@ -129,9 +129,8 @@ def test_arrays_of_the_right_size_keep_their_values() -> None:
 @pytest.mark.parametrize(("length", "sides"), [(224, (190, 371)), (232, (50, 75)), (256, (375, 500)), (7, (3, 6))])
 def test_the_longer_side_is_rounded_down_exactly(length: int, sides: tuple[int, int]) -> None:
     """190 · (224 / 190) is less than 224 in floats: the picture became one pixel too short."""
-    picture = Image.new("L", (sides[1], sides[0]))
     height, width = length, length * sides[1] // sides[0]
-    assert Preprocess(size=(1, 1), resize=length)._before_crop(picture) == (width, height)
+    assert Preprocess(size=(1, 1), resize=length)._before_crop(sides[1], sides[0]) == (width, height)
     square = Image.new("L", (sides[0], sides[0]), 255)
     assert Preprocess(size=(length, length), channels="L", resize=length)(square).min() == 1
 

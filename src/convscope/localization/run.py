@@ -177,7 +177,7 @@ def _take(state: _State, batch: _Batch, images: ImageSet) -> None:
         try:
             best, own = _maps(method, network, inputs, ranked, true)
         except NotFiniteError as error:
-            name = images.names[batch.ids[error.image]] if error.image < len(batch.ids) else "an image"
+            name = images.names[batch.ids[error.image]]
             raise AttributionError(f"{method.name}: {error.what} of {name} is not finite (NaN or infinity)") from error
         _score(kept, own, batch.frames, truths)
         for localizer, pairs in zip(state.localizers, state.pairs, strict=True):
@@ -193,14 +193,10 @@ def _maps(
 ) -> tuple[list[Tensor], Tensor]:
     """The maps (n, h, w) of each rank, and those of the true classes."""
     best = [maps_of(method, network, inputs, classes.tolist()) for classes in ranked.T]
-    own = torch.empty_like(best[0])
-    for rank, maps in enumerate(best):
-        here = torch.from_numpy(ranked[:, rank] == true)
-        own[here] = maps[here]
-    missing = torch.from_numpy((ranked != true[:, None]).all(1))
-    if missing.any():
-        own[missing] = maps_of(method, network, inputs[missing.to(inputs.device)], true[missing.numpy()].tolist())
-    return best, own
+    is_true = ranked == true[:, None]
+    if not is_true.any(1).all():
+        return best, maps_of(method, network, inputs, true.tolist())
+    return best, torch.stack([best[rank][i] for i, rank in enumerate(is_true.argmax(1))])
 
 
 def _score(kept: _Maps, own: Tensor, frames: Sequence[Frame], truths: Sequence[NDArray[np.float64]]) -> None:
