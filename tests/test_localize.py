@@ -158,6 +158,18 @@ def test_images_that_cannot_be_read_are_left_out_and_listed(tmp_path: Path) -> N
         convscope.localize(planted_network(), Arrays(planes[[1, 1]], [2, 2]), listed(boxes, [(0, *ONE), (1, *ONE)]))
 
 
+def test_maps_that_are_nowhere_positive_give_the_whole_image_and_that_is_said(tmp_path: Path) -> None:
+    images = Arrays(np.stack([image((1, ONE, 1.0)), image((2, ONE, 1.0))]), [2, 2])
+    boxes = listed(tmp_path / "boxes.csv", [(0, *ONE), (1, *ONE)])
+    found = convscope.localize(planted_network(), images, boxes, methods=["cam", "centre"])
+    assert found.remarks == (
+        "cam: 1 of 2 maps of the true class are nowhere positive; such a map gives the whole image as its box",
+    )
+    assert found.rows[0].boxes[0, 1].tolist() == [0, 0, 24, 32]
+    assert found.rows[0].maps.pointing.right == 1
+    assert found.rows[0].maps.energy.tolist() == [0, 1]
+
+
 def test_heuristics_take_two_two_and_one_and_repeat_the_box_of_a_class_that_has_only_one() -> None:
     boxes = [np.arange(4 * n).reshape(n, 4) + 100 * i for i, n in enumerate((3, 1, 2, 5, 1))]
     pairs = two_two_one(boxes)

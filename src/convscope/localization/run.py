@@ -124,9 +124,10 @@ _Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArra
 
 @dataclass(eq=False)
 class _Maps:
-    """What is counted of a method's maps of the true classes."""
+    """What is counted of a method's maps of the true classes; `blank` ones are nowhere positive."""
 
     hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(scores.THRESHOLDS), np.int64))
+    blank: int = 0
     pointed: list[bool] = field(default_factory=list)
     energy: list[float] = field(default_factory=list)
 
@@ -158,6 +159,12 @@ class _State:
             classes, boxes, overlaps, right = (np.array(each) for each in zip(*pairs, strict=True))
             maps = self.maps[localizer.method].result()
             rows.append(Row(localizer.name, classes, boxes, overlaps, right, maps))
+        remarks += tuple(
+            f"{method.name}: {kept.blank} of {len(self.ids)} maps of the true class are nowhere positive; such a map "
+            "gives the whole image as its box"
+            for method, kept in self.maps.items()
+            if kept.blank
+        )
         return Localization(
             self.network.name, images, tuple(self.ids), self.true[self.ids], tuple(self.truths),
             np.concatenate(self.ranked), self.network.classes, tuple(rows), skipped, remarks,
@@ -205,6 +212,7 @@ def _score(kept: _Maps, own: Tensor, frames: Sequence[Frame], truths: Sequence[N
     places = zip(frames, truths, strict=True)
     inside = [scores.box_masks(frame.to_input(boxes), height, width).any(0) for frame, boxes in places]
     masks = torch.from_numpy(np.stack(inside))
+    kept.blank += int((own.amax((1, 2)) <= 0).sum())
     kept.pointed += scores.pointing(own, masks).tolist()
     kept.energy += scores.energy(own, masks).tolist()
     for found, frame, boxes in zip(scores.sweep(own), frames, truths, strict=True):
