@@ -159,7 +159,7 @@ class Attribution(ABC):
             AttributionError: the map would be wrong: NaN, no gradient, a non-linearity that is out of reach.
             NetworkError: it is none, or does not run on the images.
         """
-        images = _checked(network, images)
+        images = checked(network, images)
         with gradients.untouched(network):
             graph = record(network.module, images[:1])
             targets = understand(target, network, graph, len(images))
@@ -269,7 +269,7 @@ def per_pixel(gradient: Tensor, network: Network) -> Tensor:
     )
 
 
-def _checked(network: Network, images: Tensor) -> Tensor:
+def checked(network: Network, images: Tensor) -> Tensor:
     """The images, where the network is."""
     if not isinstance(network, Network):
         raise AttributionError(

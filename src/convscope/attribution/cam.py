@@ -23,7 +23,7 @@ from torch import Tensor
 from convscope.attribution.base import Answer, Attribution, Question
 from convscope.attribution.map_layer import MapLayer, described, map_of
 from convscope.errors import AttributionError
-from convscope.graph import Graph, Node, Ref, sources
+from convscope.graph import Graph, LayerNode, Node, Ref, sources
 from convscope.receptive_field import receptive_fields
 from convscope.scored import FunctionTarget
 from convscope.targets import base_of
@@ -47,7 +47,7 @@ class CAM(Attribution):
 
     def explain(self, question: Question) -> Answer:
         """One pass, differentiated by the pooled values: by these the logit is linear."""
-        head = _head(question)
+        head = pooled_head(question, "CAM")
         explained = question.run(keep=(head.pooled, head.map.value))
         weights = explained.gradient(by=head.pooled).flatten(1)
         values = (weights[:, :, None, None] * head.map.activations(explained)).sum(1, keepdim=True)
@@ -62,48 +62,54 @@ class CAM(Attribution):
 
 
 @dataclass(frozen=True, eq=False)
-class _Head:
+class PooledHead:
     """A map that is pooled as a whole, and what is linear in the pooled values.
 
     Args:
         pooled: the value of the graph.
         how: "mean", "sum" or "maximum".
+        linear: the layer between the pooled values and the target; None where they are the target themselves.
     """
 
     map: MapLayer
     pooled: int
     how: str
+    linear: LayerNode | None
 
 
-def _head(question: Question) -> _Head:
+def pooled_head(question: Question, who: str) -> PooledHead:
     """What the targets are linear in.
+
+    Args:
+        who: needs it, for the message.
 
     Raises:
         AttributionError: a target is in nothing that is pooled from a map as a whole.
     """
-    graph, nodes = question.graph, set()
+    graph, ends = question.graph, set()
     for target in question.targets:
         if isinstance(target, FunctionTarget) or target.kind in {"probability", "logprob"}:
             raise AttributionError(
-                f"CAM takes a logit apart, and the target is a {target.kind}; give the class by its index or name, or "
+                f"{who} takes a logit apart, and the target is a {target.kind}; give the class by its index or name, or "
                 "take GradCAM"
             )
         node = _computation(graph, target.ends(graph)[0])
-        if node is not None and any(layer.node == node.index and _is_linear(layer.shape) for layer in graph.layers()):
+        linear = None if node is None else _linear(graph, node)
+        if node is not None and linear is not None:
             node = _computation(graph, next(source for source in node.inputs if source in graph.dependent))
-        nodes.add(node)
-    if len(nodes) > 1:
+        ends.add((node, linear))
+    if len(ends) > 1:
         raise AttributionError("the targets rest on different pooled maps; explain them in calls of their own")
-    node = nodes.pop()
+    node, linear = ends.pop()
     found = None if node is None else _pooled(graph, node)
     if node is None or found is None:
         before = f"{node.op!r} in {node.module[0] or 'its forward()'}" if node is not None else "the image itself"
         raise AttributionError(
-            "CAM needs a network that ends in global average or max pooling and at most one linear layer: what the "
+            f"{who} needs a network that ends in global average or max pooling and at most one linear layer: what the "
             f"target is computed from is {before}, where a pooling of all of a map is expected. Take GradCAM, which "
             "explains any network, or give the network such a head: convscope convert --head gap"
         )
-    return _Head(found[0], node.outputs[0], found[1])
+    return PooledHead(found[0], node.outputs[0], found[1], linear)
 
 
 def _computation(graph: Graph, value: int) -> Node | None:
@@ -114,9 +120,10 @@ def _computation(graph: Graph, value: int) -> Node | None:
     return node
 
 
-def _is_linear(shape: tuple[int, ...]) -> bool:
-    """Whether a layer that gives one image this shape computes one number a unit."""
-    return all(size == 1 for size in shape[1:])
+def _linear(graph: Graph, node: Node) -> LayerNode | None:
+    """The layer that a node computes, if that is one number a unit."""
+    layers = (layer for layer in graph.layers() if layer.node == node.index)
+    return next((layer for layer in layers if all(size == 1 for size in layer.shape[1:])), None)
 
 
 def _pooled(graph: Graph, node: Node) -> tuple[MapLayer, str] | None:
