@@ -90,8 +90,8 @@ def pooled_head(question: Question, who: str) -> PooledHead:
     for target in question.targets:
         if isinstance(target, FunctionTarget) or target.kind in {"probability", "logprob"}:
             raise AttributionError(
-                f"{who} takes a logit apart, and the target is a {target.kind}; give the class by its index or name, or "
-                "take GradCAM"
+                f"{who} takes a logit apart, and the target is a {target.kind}; give the class by its index or name, "
+                "or take GradCAM"
             )
         node = _computation(graph, target.ends(graph)[0])
         linear = None if node is None else _linear(graph, node)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convscope.cli.common import json_option, load_network, model_options, numbered
+from convscope.cli.common import json_option, load_network, model_options, picture_of, prepared
 from convscope.cli.figures import figure_option, finish
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from convscope.graph import LayerNode
     from convscope.network import Network
-    from convscope.preprocess import Picture
 
 
 @click.command()
@@ -55,8 +54,8 @@ def activations(
     from convscope.render.figures.activations import Response, draw
 
     network = load_network(model, arch, preprocess, device)
-    name, picture = _picture(image)
-    images = _prepared(network, name, picture)
+    name, picture = picture_of(image)
+    images = prepared(network, name, picture)
     graph = record(network.module, images)
     layer = graph.layer(parse_layer(address))
     response = Response(_maps(network, images, graph, layer), layer.nonlinearity)
@@ -78,30 +77,6 @@ def activations(
         "strongest": _strongest(response.maps),
     }
     finish(sheet, output, about, as_json)
-
-
-def _picture(image: str) -> tuple[str, Picture]:
-    """An image by its file, or by its number in a set; with its name."""
-    from convscope.errors import ImagesError, UnreadableImage
-    from convscope.images import decode
-
-    try:
-        if (found := numbered(image)) is None:
-            return Path(image).name, decode(Path(image))
-        images, number = found
-        return f"{images.spec}@{number}", images.read(number)
-    except UnreadableImage as error:
-        raise ImagesError(f"{image}: {error}") from error
-
-
-def _prepared(network: Network, name: str, picture: Picture) -> Tensor:
-    """The network's input, (1, channels, height, width)."""
-    from convscope.errors import ImagesError, UnreadableImage
-
-    try:
-        return network.preprocess(picture)[None].to(network.device)
-    except UnreadableImage as error:
-        raise ImagesError(f"{name}: {error}") from error
 
 
 def _maps(network: Network, images: Tensor, graph: Any, layer: LayerNode) -> NDArray[np.float32]:

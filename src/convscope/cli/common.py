@@ -16,10 +16,12 @@ import click
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from torch import Tensor
 
     from convscope.atlas import Atlas
     from convscope.images import ImageSet
     from convscope.network import Network
+    from convscope.preprocess import Picture
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Value = TypeVar("Value")
@@ -152,6 +154,30 @@ def numbered(image: str) -> tuple[ImageSet, int] | None:
     if int(number) >= len(images):
         raise ImagesError(f"{spec} has images 0 to {len(images) - 1}, not {number}")
     return images, int(number)
+
+
+def picture_of(image: str) -> tuple[str, Picture]:
+    """An image by its file, or by its number in a set; with its name."""
+    from convscope.errors import ImagesError, UnreadableImage
+    from convscope.images import decode
+
+    try:
+        if (found := numbered(image)) is None:
+            return Path(image).name, decode(Path(image))
+        images, number = found
+        return f"{images.spec}@{number}", images.read(number)
+    except UnreadableImage as error:
+        raise ImagesError(f"{image}: {error}") from error
+
+
+def prepared(network: Network, name: str, picture: Picture) -> Tensor:
+    """The network's input, (1, channels, height, width)."""
+    from convscope.errors import ImagesError, UnreadableImage
+
+    try:
+        return network.preprocess(picture)[None].to(network.device)
+    except UnreadableImage as error:
+        raise ImagesError(f"{name}: {error}") from error
 
 
 def print_json(result: dict[str, Any]) -> None:
