@@ -93,23 +93,39 @@ def pooled_head(question: Question, who: str) -> PooledHead:
                 f"{who} takes a logit apart, and the target is a {target.kind}; give the class by its index or name, "
                 "or take GradCAM"
             )
-        node = _computation(graph, target.ends(graph)[0])
-        linear = None if node is None else _linear(graph, node)
-        if node is not None and linear is not None:
-            node = _computation(graph, next(source for source in node.inputs if source in graph.dependent))
-        ends.add((node, linear))
+        ends.add(_end(graph, target.ends(graph)[0]))
     if len(ends) > 1:
         raise AttributionError("the targets rest on different pooled maps; explain them in calls of their own")
     node, linear = ends.pop()
-    found = None if node is None else _pooled(graph, node)
-    if node is None or found is None:
+    head = None if node is None else _head(graph, node, linear)
+    if head is None:
         before = f"{node.op!r} in {node.module[0] or 'its forward()'}" if node is not None else "the image itself"
         raise AttributionError(
             f"{who} needs a network that ends in global average or max pooling and at most one linear layer: what the "
             f"target is computed from is {before}, where a pooling of all of a map is expected. Take GradCAM, which "
             "explains any network, or give the network such a head: convscope convert --head gap"
         )
-    return PooledHead(found[0], node.outputs[0], found[1], linear)
+    return head
+
+
+def head_of(graph: Graph, value: int) -> PooledHead | None:
+    """What a value of the graph is linear in; None where that is no map pooled as a whole."""
+    node, linear = _end(graph, value)
+    return None if node is None else _head(graph, node, linear)
+
+
+def _end(graph: Graph, value: int) -> tuple[Node | None, LayerNode | None]:
+    """What computes the numbers of which a value is at most one linear layer away, and that layer."""
+    node = _computation(graph, value)
+    linear = None if node is None else _linear(graph, node)
+    if node is not None and linear is not None:
+        node = _computation(graph, next(source for source in node.inputs if source in graph.dependent))
+    return node, linear
+
+
+def _head(graph: Graph, node: Node, linear: LayerNode | None) -> PooledHead | None:
+    found = _pooled(graph, node)
+    return None if found is None else PooledHead(found[0], node.outputs[0], found[1], linear)
 
 
 def _computation(graph: Graph, value: int) -> Node | None:

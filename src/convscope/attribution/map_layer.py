@@ -18,7 +18,7 @@ from convscope.errors import AddressError, AttributionError
 from convscope.field_rules import Field
 from convscope.geometry import Grid
 from convscope.gradients import Pass
-from convscope.graph import Graph, LayerNode, Node
+from convscope.graph import Graph, LayerNode, Node, Ref
 from convscope.receptive_field import ReceptiveFields, receptive_fields
 from convscope.targets import base_of
 
@@ -58,9 +58,16 @@ def map_layer(question: Question, name: str | None) -> MapLayer:
         AddressError: there is no such map.
         AttributionError: there is no map at all, or the targets do not depend on it.
     """
-    graph = question.graph
+    return map_before(question.graph, [target.ends(question.graph) for target in question.targets], name)
+
+
+def map_before(graph: Graph, ends: Sequence[tuple[int, ...]], name: str | None = None) -> MapLayer:
+    """The same for values of the graph: each target is a function of some.
+
+    Raises:
+        AddressError, AttributionError: as above.
+    """
     fields = receptive_fields(graph)
-    ends = [target.ends(graph) for target in question.targets]
     found = [_last(graph, fields, values) for values in dict.fromkeys(ends)] if name is None else []
     if not all(found):
         raise AttributionError(
@@ -74,6 +81,15 @@ def map_layer(question: Question, name: str | None) -> MapLayer:
     assert layer is not None
     _check_reached(graph, layer, ends)
     return described(layer, fields)
+
+
+def map_read_by(graph: Graph, layer: LayerNode) -> MapLayer | None:
+    """The map that a convolution reads; None where it reads none, or the image."""
+    source = graph.nodes[layer.node].arguments.get("input")
+    base = base_of(graph, source.value) if isinstance(source, Ref) else None
+    fields = receptive_fields(graph)
+    found = None if base is None else map_of(graph, fields, base)
+    return None if found is None else described(found, fields)
 
 
 def described(layer: LayerNode, fields: ReceptiveFields) -> MapLayer:

@@ -21,6 +21,7 @@ from convscope.cli.convert import convert
 from convscope.cli.diorama import diorama
 from convscope.cli.evaluate import evaluate
 from convscope.cli.factors import factors
+from convscope.cli.features import features
 from convscope.cli.filters import filters
 from convscope.cli.layers import layers
 from convscope.cli.localize import localize
@@ -88,6 +89,7 @@ main.add_command(activations)
 main.add_command(unit)
 main.add_command(board)
 main.add_command(factors)
+main.add_command(features)
 main.add_command(confusion)
 main.add_command(evaluate)
 main.add_command(localize)

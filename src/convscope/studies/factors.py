@@ -26,14 +26,13 @@ from torch import Tensor
 from convscope import gradients
 from convscope.attribution.base import Question, checked, placed
 from convscope.attribution.cam import PooledHead, pooled_head
-from convscope.attribution.map_layer import MapLayer, described, map_of
+from convscope.attribution.map_layer import MapLayer, map_read_by
 from convscope.errors import AttributionError, NotFiniteError
 from convscope.geometry import Grid
 from convscope.graph import Graph, LayerNode, Ref
 from convscope.network import Network
-from convscope.receptive_field import receptive_fields
 from convscope.recorder import record
-from convscope.targets import Targets, base_of, understand
+from convscope.targets import Targets, understand
 
 LEVEL = 0.2  # of the largest value of a unit's map: where its region ends
 _LOOSE = 0.01  # gap, as a share of all that is added up, above which it is no sum (TF32 alone makes 0.001)
@@ -192,17 +191,14 @@ def _before(graph: Graph, head: PooledHead) -> _Sum:
     """Where the maps of the classes are pooled: the maps that the convolution reads which made them."""
     ran = {node.index for node in graph.ancestors([head.map.value])}
     last = [layer for layer in graph.layers() if layer.node in ran][-1]
-    source = graph.nodes[last.node].arguments.get("input")
-    base = base_of(graph, source.value) if isinstance(source, Ref) else None
-    fields = receptive_fields(graph)
-    layer = None if base is None else map_of(graph, fields, base)
-    if layer is None or last.kind != "conv2d":
+    units = map_read_by(graph, last)
+    if units is None:
         raise AttributionError(
             f"the maps that are pooled are those of the target itself, and {last.address}, the {last.kind} layer "
             "before them, does not add up maps of other units; explain it by a map, as CAM or GradCAM"
         )
     note = f"{last.address} gives each class a map, which is pooled: units contribute where its response is not cut off"
-    return _Sum(described(layer, fields), last, (note,))
+    return _Sum(units, last, (note,))
 
 
 @dataclass(frozen=True, eq=False)
