@@ -64,11 +64,12 @@ def _name(sheet: Sheet, found: Found, row: Row, y: int) -> None:
     if counted is None:
         return
     if "right" in counted:
-        text = f"{counted['right']} of {counted['images']} right"
+        said = [f"{counted['right']} of {counted['images']} right"]
     else:
-        text = f"{counted['images']} images"
-        text += f", {percent(counted['share'])} {counted['label']}" if "label" in counted else ""
-    sheet.paragraph(0, y + 4, _LEFT - 20, text, SMALL, color=GREY)
+        said = [f"{counted['images']} images"]
+        said += [f"{counted['label']}: {percent(counted['share'])}"] if "label" in counted else []
+    for text in said:
+        y = int(sheet.paragraph(0, y + 4, _LEFT - 20, text, SMALL, color=GREY))
 
 
 def _truth(sheet: Sheet, row: Row, column: int, x: int, y: int) -> None:
