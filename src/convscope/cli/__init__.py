@@ -26,6 +26,7 @@ from convscope.cli.filters import filters
 from convscope.cli.layers import layers
 from convscope.cli.localize import localize
 from convscope.cli.merge import merge
+from convscope.cli.minimal import minimal
 from convscope.cli.regions import regions
 from convscope.cli.report import report
 from convscope.cli.scan import scan
@@ -92,6 +93,7 @@ main.add_command(board)
 main.add_command(factors)
 main.add_command(features)
 main.add_command(regions)
+main.add_command(minimal)
 main.add_command(confusion)
 main.add_command(evaluate)
 main.add_command(localize)
