@@ -76,7 +76,7 @@ def features(
 
     found, took = timed(make, "features")
     print_skipped(found.features.skipped, "--json")
-    about = {"network": network.name, "images_from": images, **found.to_json(), "skipped": found.features.skipped}
+    about = {"network": network.name, **found.to_json(), "skipped": found.features.skipped}
     finish(draw(found, network.name), output, about | took, as_json)
 
 

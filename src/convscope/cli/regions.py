@@ -44,4 +44,4 @@ def regions(
         lambda bar: retrieve(network, images, units, limit=limit, batch_size=batch_size, progress=bar), "regions"
     )
     print_skipped(found.skipped, "--json")
-    finish(draw(found), output, {"network": network.name, "images": images} | found.to_json() | took, as_json)
+    finish(draw(found), output, {"network": network.name} | found.to_json() | took, as_json)

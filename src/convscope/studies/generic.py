@@ -90,7 +90,8 @@ class Found:
         """All but the weights, as plain numbers and text."""
         names = self.features.images.names
         return {
-            "kind": self.readout.kind, "layer": str(self.features.map.layer.address),
+            "source": self.features.images.spec, "kind": self.readout.kind,
+            "layer": str(self.features.map.layer.address),
             "features": self.features.values.shape[1], "fitted": self.fitted, "chosen": dict(self.readout.chosen),
             **self.judged, "notes": list(self.notes),
             "rows": [

@@ -115,7 +115,7 @@ class Retrieved:
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and text."""
         return {
-            "pictures": self.count, "regions": self.looked_at, "skipped": self.skipped,
+            "source": self.images.spec, "images": self.count, "regions": self.looked_at, "skipped": self.skipped,
             "units": [
                 {
                     "unit": str(unit.address), "maximum": unit.maximum,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from convscope.images.base import source
 from convscope.render.figures.overlays import enlarged, heated
 from convscope.render.figures.sheet import (
     GREY,
@@ -55,7 +56,9 @@ def draw(found: Found, network: str) -> Sheet:
 
 def _title(found: Found, network: str) -> str:
     what = {"labels": "Labels", "values": f"{found.readout.names[0]}", "clusters": "Clusters"}[found.readout.kind]
-    return f"{what} of {found.features.images.spec}, read out of {found.features.map.layer.address} of {network}"
+    return (
+        f"{what} of {source(found.features.images.spec)}, read out of {found.features.map.layer.address} of {network}"
+    )
 
 
 def _name(sheet: Sheet, found: Found, row: Row, y: int) -> None:

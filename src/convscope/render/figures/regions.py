@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from convscope.geometry import Box
+from convscope.images.base import source
 from convscope.render.figures.overlays import enlarged
 from convscope.render.figures.sheet import (
     BLUE,
@@ -38,7 +39,7 @@ def draw(found: Retrieved) -> Sheet:
     end = _TOP + sum(heights)
     caption = _caption(found)
     sheet = Sheet(end + caption_height([caption]))
-    title = f"Regions of {found.images.spec} that excite units of {found.network.name}"
+    title = f"Regions of {source(found.images.spec)} that excite units of {found.network.name}"
     sheet.text(0, 0, shortened(title, WIDTH, LARGE), LARGE, weight="bold")
     y = _TOP
     for unit, rows in zip(units, heights, strict=True):
