@@ -32,6 +32,7 @@ from convscope.errors import TargetError, UnreadableImage
 from convscope.geometry import Box, Grid
 from convscope.graph import Graph
 from convscope.images import ImageSet, open_images
+from convscope.localization.scores import iou
 from convscope.network import Network
 from convscope.preprocess import Picture, Preprocess
 from convscope.receptive_field import receptive_fields
@@ -333,14 +334,5 @@ def suppressed(boxes: Boxes, values: NDArray[Any], overlap: float = OVERLAP) -> 
     while len(left):
         best, left = int(left[0]), left[1:]
         kept.append(best)
-        left = left[_iou(boxes[best], boxes[left]) <= overlap]
+        left = left[iou(boxes[best], boxes[left]) <= overlap]
     return kept
-
-
-def _iou(one: Boxes, others: Boxes) -> NDArray[np.float64]:
-    """Of one box (4,) with others (n, 4)."""
-    low, high = np.maximum(one[:2], others[:, :2]), np.minimum(one[2:], others[:, 2:])
-    shared = (high - low).clip(0).prod(1)
-    areas = (others[:, 2:] - others[:, :2]).prod(1) + (one[2:] - one[:2]).prod()
-    ratio: NDArray[np.float64] = shared / (areas - shared)
-    return ratio
