@@ -64,6 +64,20 @@ class AttributionMap:
         """Of the random numbers; None where there are none."""
         return getattr(self.method, "seed", None)
 
+    def only(self, row: int) -> AttributionMap:
+        """The map of one of the images."""
+        one = slice(row, row + 1)
+        return dataclasses.replace(
+            self,
+            values=self.values[one],
+            targets=self.targets[one],
+            scores=self.scores[one],
+            score=self.score[one],
+            evidence={name: numbers[one] for name, numbers in self.evidence.items()},
+            blank=self.blank[one],
+            error=None if self.error is None else self.error[one],
+        )
+
     def on_image(self, how: str = "field") -> Tensor:
         """The maps at the size of the image, (n, h, w), each value at the centre of the field of its cell.
 
@@ -140,10 +154,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Attribution(ABC):
-    """A method with its parameters."""
+    """A method with its parameters.
+
+    Attributes:
+        form: how its numbers are looked at: "parts" have a sign and are summed over channels; of a "size" there is no
+            sign; a "pattern" is a picture around mid-grey; of a "level" only differences between pixels count.
+        costly: whether it takes hundreds of passes an image.
+    """
 
     name: ClassVar[str]
     sign: ClassVar[str]
+    form: ClassVar[str] = "parts"
+    costly: ClassVar[bool] = False
 
     def __call__(self, network: Network, images: Tensor, target: Targets = None) -> AttributionMap:
         """Explain the target of each image.
@@ -169,7 +191,7 @@ class Attribution(ABC):
         del explained  # and with it all that autograd keeps
         parts = [first] if size == BATCH else []
         parts += [self._part(whole, start, size)[0] for start in range(len(parts) * size, len(images), size)]
-        return _joined(parts, notes)
+        return joined(parts, notes)
 
     @abstractmethod
     def explain(self, question: Question) -> Answer:
@@ -222,8 +244,8 @@ def _numbers(seen: Seen, values: Sequence[int]) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor.shape[:1] == (seen.images,)]
 
 
-def _joined(parts: Sequence[AttributionMap], notes: tuple[str, ...] = ()) -> AttributionMap:
-    """The maps of all images."""
+def joined(parts: Sequence[AttributionMap], notes: tuple[str, ...] = ()) -> AttributionMap:
+    """The maps of all images, of one method and on one grid."""
     if any(part.grid != parts[0].grid for part in parts):
         raise AttributionError("the targets have maps on different grids; explain them in calls of their own")
     errors = [part.error for part in parts if part.error is not None]
@@ -270,7 +292,11 @@ def per_pixel(gradient: Tensor, network: Network) -> Tensor:
 
 
 def checked(network: Network, images: Tensor) -> Tensor:
-    """The images, where the network is."""
+    """The images, where the network is.
+
+    Raises:
+        AttributionError: they are none, or not finite.
+    """
     if not isinstance(network, Network):
         raise AttributionError(
             f"expected a network, not a {type(network).__name__}; make one with convscope.load(...) or "

@@ -31,6 +31,7 @@ class Deconvnet(Attribution):
 
     name: ClassVar[str] = "deconvnet"
     sign: ClassVar[str] = "reconstructed pattern in the units of the input; zero is mid-grey"
+    form: ClassVar[str] = "pattern"
 
     def explain(self, question: Question) -> Answer:
         """One pass, from the activation's own value."""

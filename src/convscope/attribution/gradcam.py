@@ -30,6 +30,7 @@ class WeightedMap(Attribution):
     """
 
     sign: ClassVar[str] = "never negative; large where the map's channels that raise the score respond"
+    form: ClassVar[str] = "size"
 
     layer: str | None = None
 

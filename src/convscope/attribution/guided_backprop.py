@@ -24,6 +24,7 @@ class GuidedBackprop(Attribution):
 
     name: ClassVar[str] = "guided_backprop"
     sign: ClassVar[str] = "positive where a larger input raises the score along positive paths"
+    form: ClassVar[str] = "pattern"
 
     def explain(self, question: Question) -> Answer:
         """One pass."""

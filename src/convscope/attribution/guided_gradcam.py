@@ -29,6 +29,7 @@ class GuidedGradCAM(Attribution):
 
     name: ClassVar[str] = "guided_gradcam"
     sign: ClassVar[str] = "positive where a larger input raises the score along positive paths"
+    form: ClassVar[str] = "pattern"
 
     layer: str | None = None
     place: str = "field"

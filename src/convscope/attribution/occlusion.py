@@ -51,6 +51,7 @@ class Occlusion(Attribution):
     sign: ClassVar[str] = (
         "drop of the score: positive where hiding the pixel lowers it, mean over windows that cover it"
     )
+    costly: ClassVar[bool] = True
 
     window: int = 32
     stride: int = 8

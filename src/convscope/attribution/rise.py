@@ -49,6 +49,8 @@ class RISE(Attribution):
 
     name: ClassVar[str] = "rise"
     sign: ClassVar[str] = "mean score while the pixel is visible: compare it with other pixels, not with zero"
+    form: ClassVar[str] = "level"
+    costly: ClassVar[bool] = True
 
     masks: int = 4000
     cells: int = 7

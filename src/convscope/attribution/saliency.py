@@ -32,6 +32,7 @@ class Saliency(Attribution):
     sign: ClassVar[str] = (
         "score per unit of a pixel value; never negative unless signed, then positive where brighter raises"
     )
+    form: ClassVar[str] = "size"
 
     signed: bool = False
 

@@ -41,6 +41,8 @@ class ScoreCAM(Attribution):
 
     name: ClassVar[str] = "scorecam"
     sign: ClassVar[str] = "never negative; large where channels respond that preserve the score as masks"
+    form: ClassVar[str] = "size"
+    costly: ClassVar[bool] = True
 
     layer: str | None = None
     place: str = "field"

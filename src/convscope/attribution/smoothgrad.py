@@ -39,6 +39,7 @@ class SmoothGrad(Attribution):
     sign: ClassVar[str] = (
         "score per unit of a pixel value; never negative unless signed, then positive where brighter raises"
     )
+    form: ClassVar[str] = "size"
 
     samples: int = 50
     level: float = 0.15
