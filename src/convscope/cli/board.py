@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convscope.cli.common import json_option, load_network, model_options, numbered
+from convscope.cli.common import json_option, load_network, model_options
 from convscope.cli.figures import figure_option, finish
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def board(
     move.
     """
     from convscope.errors import ImagesError
+    from convscope.images.chosen import numbered
     from convscope.render.figures.board import Reading, draw
 
     network = load_network(model, arch, preprocess, device)

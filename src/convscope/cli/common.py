@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from convscope.atlas import Atlas
-    from convscope.images import ImageSet
     from convscope.network import Network
     from convscope.preprocess import Picture
 
@@ -138,28 +137,11 @@ def usable_device(device: str | None) -> str:
     return chosen
 
 
-def numbered(image: str) -> tuple[ImageSet, int] | None:
-    """The set and the number in IMAGES@NUMBER; None where it is written otherwise, or is a file.
-
-    Raises:
-        ImagesError: there is no such set, or no such image in it.
-    """
-    import convscope
-    from convscope.errors import ImagesError
-
-    spec, mark, number = image.rpartition("@")
-    if not mark or not number.isdecimal() or Path(image).exists():
-        return None
-    images = convscope.open_images(spec)
-    if int(number) >= len(images):
-        raise ImagesError(f"{spec} has images 0 to {len(images) - 1}, not {number}")
-    return images, int(number)
-
-
 def picture_of(image: str) -> tuple[str, Picture]:
     """An image by its file, or by its number in a set; with its name."""
     from convscope.errors import ImagesError, UnreadableImage
     from convscope.images import decode
+    from convscope.images.chosen import numbered
 
     try:
         if (found := numbered(image)) is None:

@@ -19,6 +19,7 @@ Parquet and Hugging Face need the extra ``hub``. Every set but an array in memor
 
 from convscope.images.arrays import Arrays, Digits
 from convscope.images.base import ImageSet, Label
+from convscope.images.chosen import choose
 from convscope.images.decoding import SUFFIXES, decode
 from convscope.images.diorama import Diorama
 from convscope.images.files import Files
@@ -27,5 +28,6 @@ from convscope.images.opening import open_images
 from convscope.images.tables import Parquet
 
 __all__ = [
-    "SUFFIXES", "Arrays", "Digits", "Diorama", "Files", "Hub", "ImageSet", "Label", "Parquet", "decode", "open_images",
+    "SUFFIXES", "Arrays", "Digits", "Diorama", "Files", "Hub", "ImageSet", "Label", "Parquet", "choose", "decode",
+    "open_images",
 ]  # fmt: skip

@@ -109,7 +109,7 @@ def _in_order(names: Iterable[str]) -> list[str]:
 
 def _is_of_the_set(folder: Path) -> bool:
     """Not hidden, no link back, and nothing that convscope itself has put there: an atlas's pictures are no images."""
-    ours = ("run.json", "job.json", "convscope-report.json")
+    ours = ("run.json", "job.json", "convscope-report.json", "explanation.json")
     return not (folder.name.startswith(".") or _loops(folder) or any((folder / name).exists() for name in ours))
 
 
