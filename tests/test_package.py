@@ -26,6 +26,7 @@ SURFACE = [
     "Preprocess",
     "WorkerError",
     "evaluate",
+    "explain",
     "load",
     "localize",
     "merge",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convscope.atlas import Atlas
     from convscope.errors import ConvscopeError, WorkerError
     from convscope.evaluation import evaluate
+    from convscope.explanation import explain
     from convscope.images import Arrays, ImageSet, open_images
     from convscope.localization import localize
     from convscope.network import Network, load, wrap
@@ -35,6 +36,7 @@ _HOMES = {
     "Network": "network",
     "Preprocess": "preprocess",
     "evaluate": "evaluation",
+    "explain": "explanation",
     "load": "network",
     "localize": "localization",
     "open_images": "images",
@@ -55,6 +57,7 @@ __all__ = [
     "Preprocess",
     "WorkerError",
     "evaluate",
+    "explain",
     "load",
     "localize",
     "merge",

@@ -103,6 +103,19 @@ class ClassTarget:
             return scores[self.index].sigmoid() if self.of == "probability" else F.logsigmoid(scores[self.index])
         return (scores.softmax(0) if self.of == "probability" else scores.log_softmax(0))[self.index]
 
+    def every(self, seen: Seen, row: int) -> Tensor:
+        """The probability of each class, or its real value where the network gives these, (classes,)."""
+        given, scores = self.fix(seen, row).given, self._scores(seen)[row]
+        if given == "logprob":
+            return scores.exp()
+        if given != "logit":
+            return scores
+        return scores.sigmoid() if self.link == "sigmoid" else scores.softmax(0)
+
+    def ranked(self, seen: Seen, row: int) -> list[int]:
+        """The classes from the best to the worst, the lower one first where two are equal."""
+        return self._scores(seen)[row].sort(descending=True, stable=True).indices.tolist()
+
     def _scores(self, seen: Seen) -> Tensor:
         return logits(seen.output) if self.value is None else seen.values[self.value].flatten(1)
 
