@@ -63,11 +63,11 @@ SHELL = """
 @pytest.mark.parametrize(
     ("before", "after", "known"),
     [
-        ("", "import convscope", 4),
+        ("", "import convscope", len(notebook.VIEWS)),
         ("import convscope", "", 0),  # IPython was imported, and did not run yet
-        ("import convscope", "shell.run_line_magic('load_ext', 'convscope')", 4),
-        ("", "shell.run_line_magic('load_ext', 'convscope')", 4),
-        ("", "import convscope; shell.run_line_magic('load_ext', 'convscope')", 4),
+        ("import convscope", "shell.run_line_magic('load_ext', 'convscope')", len(notebook.VIEWS)),
+        ("", "shell.run_line_magic('load_ext', 'convscope')", len(notebook.VIEWS)),
+        ("", "import convscope; shell.run_line_magic('load_ext', 'convscope')", len(notebook.VIEWS)),
         ("", "shell.run_line_magic('load_ext', 'convscope'); shell.run_line_magic('unload_ext', 'convscope')", 0),
     ],
 )

@@ -1,4 +1,4 @@
-"""Networks, atlases, layers and units show themselves in Jupyter and IPython, as HTML that needs nothing else.
+"""Networks, atlases, layers, units and explanations show themselves in Jupyter and IPython, as HTML that needs no more.
 
 The views are IPython formatters, registered by name for classes that need not be imported yet. ``import convscope``
 inside a running IPython registers them, ``%load_ext convscope`` does so by hand. What they draw is in
@@ -16,6 +16,7 @@ VIEWS = {  # (module, class) -> the function of `convscope.render.views` that gi
     ("convscope.atlas.folder", "Atlas"): "atlas",
     ("convscope.atlas.layers", "AtlasLayer"): "layer",
     ("convscope.atlas.layers", "AtlasUnit"): "unit",
+    ("convscope.explanation.result", "Explanation"): "explanation",
 }
 
 

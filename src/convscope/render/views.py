@@ -1,4 +1,4 @@
-"""The views of notebooks: a network, an atlas, a layer or a unit as one piece of HTML.
+"""The views of notebooks: a network, an atlas, a layer, a unit or an explanation as one piece of HTML.
 
 Each carries its own style and pictures, holds no script and no address of another place, and takes the colours of the
 page around it, so that it is light in a light notebook and dark in a dark one.
@@ -7,22 +7,26 @@ page around it, so that it is light in a light notebook and dark in a dark one.
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import jinja2
+from PIL import Image
 
 import convscope
 from convscope.atlas import Atlas, AtlasLayer, AtlasUnit, TopImage
 from convscope.diagnosis import MEANING
 from convscope.errors import NetworkError
+from convscope.explanation.randomization import ALIKE, RANKS
+from convscope.explanation.result import About, Cell, Explained, Explanation
 from convscope.graph import LayerNode
 from convscope.network import Network
 from convscope.panel import Bars, Panel, Scatter
 from convscope.preprocess import Preprocess
 from convscope.receptive_field import ReceptiveFields, receptive_fields
 from convscope.recorder import record
-from convscope.render import charts, inline, text
+from convscope.render import charts, inline, maps, text
 from convscope.render.environment import environment
 from convscope.render.facts import attention, dead, layer_facts, outstanding, unit_flags
 
@@ -30,6 +34,13 @@ _PATCHES = 12  # units of a layer in the view of an atlas
 _UNITS = 64  # of a layer, in its own view
 _ROWS = 200  # layers in the view of a network or an atlas
 _BUDGET = 200_000  # characters of pictures in the view of an atlas or a layer
+_EXPLAINED = 8  # images of an explanation
+_MAP_SIDES, _MAP_PIXELS = (256, 224, 192, 160, 128, 96), 2_000_000  # px of a map's larger side, and of all together
+_OUTPUTS = {
+    "softmax": "one class is true",
+    "sigmoid": "several classes can be true at once",
+    "real": "its outputs are real values",
+}
 _UNIT_BUDGET = 45_000  # the same for the patches of a unit, and again for its images
 
 
@@ -178,6 +189,62 @@ def unit(unit: AtlasUnit) -> str:
         ],
         panels=[_panel(panel) for panel in unit.panels()],
     )  # fmt: skip
+
+
+def explanation(explanation: Explanation) -> str:
+    """Explained images: what the network says of each, and what every method makes of that."""
+    shown = explanation.images[:_EXPLAINED]
+    side = next(side for side in _MAP_SIDES if sum(len(image.cells) + 1 for image in shown) * side**2 <= _MAP_PIXELS)
+    about = explanation.about
+    return _page(
+        "explanation.html",
+        explanation=explanation,
+        outputs=_OUTPUTS.get(str(about.outputs), "its outputs are no scores of classes"),
+        images=[
+            {"image": image, "uri": inline.uri(Image.fromarray(maps.enlarged(image.picture, side))),
+             "groups": _groups(image, about, side)}
+            for image in shown
+        ],
+        kinds=_kinds(shown, about),
+        checked=any(cell.check is not None for image in shown for cell in image.cells),
+        same=ALIKE,
+    )  # fmt: skip
+
+
+def _groups(image: Explained, about: About, side: int) -> list[list[dict[str, Any]]]:
+    """The maps, those of a method together where there are several; what a method refuses is said once."""
+    size = len(about.columns) if len(about.columns) > 1 else len(image.cells)
+    cells = [_cell(cell, image, about, side) for cell in image.cells]
+    groups = [cells[start : start + size] for start in range(0, len(cells), size)]
+    return [group[:1] if all(cell.get("refused") for cell in group) else group for group in groups]
+
+
+def _cell(cell: Cell, image: Explained, about: About, side: int) -> dict[str, Any]:
+    """A map with what is said above and below it."""
+    if cell.found is None:
+        return {"label": cell.label, "target": "", "score": "", "nothing": f"no map: {cell.refused}", "refused": True}
+    target, score = maps.target(cell)
+    told = {"label": cell.label, "target": target, "score": score, "notes": "\n".join(cell.found.notes)}
+    if cell.found.blank[0] is not None:
+        return told | {"nothing": f"zero everywhere: {cell.found.blank[0]}"}
+    view = maps.view(cell.found, about.channels)
+    check = float(cell.found.evidence[RANKS][0]) if RANKS in cell.found.evidence else None
+    return told | {
+        "nothing": None,
+        "uri": inline.uri(Image.fromarray(maps.drawn(view, image.picture, side)), exact=False),
+        "scale": view.scale,
+        "check": None if check is None else maps.correlation(check),
+        "same": check is not None and check >= ALIKE,
+    }
+
+
+def _kinds(shown: Sequence[Explained], about: About) -> list[tuple[str, str]]:
+    """The methods by what the colours of their maps mean."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in (cell for image in shown for cell in image.cells):
+        if cell.found is not None and cell.found.blank[0] is None:
+            found.setdefault(maps.view(cell.found, about.channels).kind, {})[cell.label] = None
+    return [(", ".join(labels), maps.MEANING[kind]) for kind, labels in found.items()]
 
 
 def _frame(layer: AtlasLayer, top: TopImage) -> dict[str, int]:
