@@ -20,6 +20,7 @@ from convscope.cli.confusion import confusion
 from convscope.cli.convert import convert
 from convscope.cli.diorama import diorama
 from convscope.cli.evaluate import evaluate
+from convscope.cli.explain import explain
 from convscope.cli.factors import factors
 from convscope.cli.features import features
 from convscope.cli.filters import filters
@@ -96,6 +97,7 @@ main.add_command(regions)
 main.add_command(minimal)
 main.add_command(confusion)
 main.add_command(evaluate)
+main.add_command(explain)
 main.add_command(localize)
 main.add_command(train)
 main.add_command(convert)

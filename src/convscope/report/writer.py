@@ -60,11 +60,11 @@ def write_report(
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as place:
         temporary = Path(place) / "report"
         _write(atlas, shown, temporary, progress)
-        _replace(target, temporary, Path(place) / "old")
+        replace_folder(target, temporary, Path(place) / "old")
     return Path(folder) / "index.html"
 
 
-def _replace(target: Path, new: Path, old: Path) -> None:
+def replace_folder(target: Path, new: Path, old: Path) -> None:
     """Put the folder `new` where `target` is, which goes to `old`, and back where that fails."""
     there = target.exists()
     if there:
