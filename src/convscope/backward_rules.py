@@ -69,6 +69,7 @@ class Redirected(TorchFunctionMode):
         super().__init__()
         self.rule = rule
         self.running = ""  # "rule" or "identity", while a function runs that passes signals so
+        self.calls = 0  # of such functions
         self.expected: list[Node] = []
         self.reached: set[int] = set()
         self.left: set[str] = set()  # what else is not linear
@@ -142,11 +143,12 @@ class _Redirect(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor], mode: Redirected, identity: bool) -> Tensor:
         ctx.rule, ctx.function, ctx.identity = mode.rule, function, identity
-        # A copy: the network may write over x, here or later on. Not kept by autograd, which would let a checkpoint
-        # exchange it for what it recomputes outside of the mode.
-        ctx.x = x.detach().clone() if mode.rule.needs_slope and not identity else None
         mode.running = "identity" if identity else "rule"
+        mode.calls += 1
         try:
+            # A copy: the network may write over x, here or later on. Not kept by autograd, which would let a checkpoint
+            # exchange it for what it recomputes outside of the mode.
+            ctx.x = x.detach().clone() if mode.rule.needs_slope and not identity else None
             result = function(x)  # the last operation: its result is looked at when the next one comes
         finally:
             mode.running = ""

@@ -32,6 +32,11 @@ from convscope.recorder import evaluating
 from convscope.scored import Fixed, Seen
 from convscope.targets import base_of
 
+UNCONNECTED = (
+    "the target is not connected with the image by differentiable operations: the network computes it without "
+    "gradients (detach, no_grad, argmax, rounding)"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class End:
@@ -90,10 +95,7 @@ class Pass:
             except RuntimeError as error:
                 raise AttributionError(f"PyTorch cannot differentiate the network: {error}") from error
         if found is None and (by is None or not pairs):
-            raise AttributionError(
-                "the target is not connected with the image by differentiable operations: the network computes it "
-                "without gradients (detach, no_grad, argmax, rounding)"
-            )
+            raise AttributionError(UNCONNECTED)
         like = self._pixels if by is None else self.seen.values[by]
         gradient = torch.zeros_like(like) if found is None else found.detach().reshape(like.shape)
         check_finite(gradient, "the gradient")
@@ -141,7 +143,7 @@ def run(
     if mode is not None:
         taps = _both(mode.taps(graph, [value for target in targets for value in target.ends(graph)]), taps)
     with mode or contextlib.nullcontext(), watch:
-        result = _output(network, graph, pixels, taps)
+        result = result_of(network, graph, pixels, taps)
     redirected = Counter() if mode is None else mode.check()
     notes = () if mode is None else tuple(mode.notes())
     leaves = [leaf for leaf in tree_flatten(result)[0] if _is_real(leaf)]
@@ -155,10 +157,17 @@ def run(
     return Pass(fixed, scores.detach(), seen, redirected, notes, pixels, watch.ends | ends, scores)
 
 
-def _output(network: Network, graph: Graph, pixels: Tensor, taps: dict[int, capture.Tap]) -> Any:
+def result_of(
+    network: Network, graph: Graph, pixels: Tensor, taps: dict[int, capture.Tap], *, stop: bool = False
+) -> Any:
+    """What the network gives for images (n, c, h, w), with the same random numbers in each pass; see `capture.run`.
+
+    Raises:
+        NetworkError: the network does not run on the images.
+    """
     torch.default_generator.manual_seed(0)  # torch.manual_seed would seed the accelerators as well
     try:
-        return capture.run(network.module, pixels, graph, taps)
+        return capture.run(network.module, pixels, graph, taps, stop=stop)
     except (ConvscopeError, torch.OutOfMemoryError):
         raise
     except Exception as error:

@@ -114,7 +114,8 @@ class Replay:
             yield from self._one_by_one(image, boxes, content)
 
     def _in_batches(self, image: Tensor, boxes: Ints, content: Tensor, batch: int) -> Iterator[tuple[Ints, Values]]:
-        base, reaches = _Base(self, image), self._reaches(boxes)
+        base, reaches = Base(self, image[None].clone(memory_format=torch.channels_last)), self._reaches(boxes)
+        base.lay_weights_out()
         waiting: list[tuple[Ints, Values]] = []
         for numbers in self._batches(reaches, len(boxes), batch):
             run = _Run(self, base, len(numbers), {value: each.places(numbers) for value, each in reaches.items()})
@@ -126,7 +127,7 @@ class Replay:
         if waiting:
             yield self._finish(base, waiting)
 
-    def _finish(self, base: _Base, parts: list[tuple[Ints, Values]]) -> tuple[Ints, Values]:
+    def _finish(self, base: Base, parts: list[tuple[Ints, Values]]) -> tuple[Ints, Values]:
         """The rest of the network for several batches at once."""
         numbers = np.concatenate([each for each, _ in parts])
         run = _Run(self, base, len(numbers), {})
@@ -177,19 +178,21 @@ class Replay:
         return max(1, largest)
 
 
-class _Base:
-    """What all values are for the unchanged image, and those that do not depend on it."""
+class Base:
+    """What all values are for an unchanged image (1, c, h, w), and those that do not depend on it."""
 
     def __init__(self, replay: Replay, image: Tensor) -> None:
-        graph = replay.graph
-        channels_last = image[None].clone(memory_format=torch.channels_last)
-        self.tensors: Values = graph.constants | {graph.input: channels_last}
+        self.replay, graph = replay, replay.graph
+        self.tensors: Values = graph.constants | {graph.input: image}
         self.rows: dict[tuple[int, tuple[int, ...]], Tensor] = {}
         for node in replay.nodes:
             own = self.tensors | {value: self.tensors[value].clone() for value in written_by(node)}
             self.tensors |= zip(node.outputs, alone(node, graph, own), strict=True)
-        for node in replay.varying:
-            if node.op == "convolution" and len(node.arguments["stride"]) == 2:  # else PyTorch does it at every call
+
+    def lay_weights_out(self) -> None:
+        """In memory as convolutions of crops need them; else PyTorch does it at every call."""
+        for node in self.replay.varying:
+            if node.op == "convolution" and len(node.arguments["stride"]) == 2:
                 weight = node.arguments["weight"].value
                 self.tensors[weight] = self.tensors[weight].contiguous(memory_format=torch.channels_last)
 
@@ -205,7 +208,7 @@ class _Base:
 class _Run:
     """The values for some windows; `places` says where each is computed if it is computed in windows."""
 
-    def __init__(self, replay: Replay, base: _Base, count: int, places: dict[int, Places]) -> None:
+    def __init__(self, replay: Replay, base: Base, count: int, places: dict[int, Places]) -> None:
         self.replay, self.graph, self.base, self.count, self.places = replay, replay.graph, base, count, places
         self.patches: dict[int, Patches] = {}
         self.wholes: Values = {}
