@@ -45,7 +45,7 @@ class Case:
 
     Args:
         trunk: of the module, up to the response of the layer.
-        images: as many as our side runs on.
+        images: as many as our side runs on; with one unit each, it is thrice as many.
         fewer: neurons that the other side runs on.
         aim: times as fast as the other side, with all units of an image.
     """
@@ -158,19 +158,20 @@ def measure(name: str, rule: Rule, all_images: bool = False) -> dict[str, float]
     case = CASES[name]
     network = convscope.load(case.spec)
     trunk = case.trunk(network.module)
-    images = pictures(72 if all_images else case.images, *network.preprocess.size)
+    pixels = pictures(72 if all_images else 3 * case.images, *network.preprocess.size)
+    images = pixels if all_images else pixels[: case.images]
     times: dict[str, list[float]] = defaultdict(list)
     formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
     with evaluating(network.module), torch.no_grad():
         neurons = strongest(trunk, images, case.layer, UNITS)
-        alone = neurons[:: UNITS + 1]  # one an image
+        alone = strongest(trunk, pixels, case.layer, 1)
         step = max(1, len(neurons) // case.fewer)
         some = neurons if all_images else neurons[::step]
         errors = apart(project(network, images, some, rule), full_passes(trunk, images, some, rule, 8))
         least = multiplications(network, trunk, images, neurons, rule)
         for _ in range(case.rounds):
             times["ours"].append(spent(lambda: project(network, images, neurons, rule)) / len(neurons))
-            times["ours, one an image"].append(spent(lambda: project(network, images, alone, rule)) / len(alone))
+            times["ours, one an image"].append(spent(lambda: project(network, pixels, alone, rule)) / len(alone))
             for size, (layout, memory) in itertools.product((8, 32), formats.items()):
                 network.module.to(memory_format=memory)  # type: ignore[call-overload]
                 copies, few = images.contiguous(memory_format=memory), neurons[::step]

@@ -112,19 +112,30 @@ class Cones:
         elif step.how == "rule":
             assert self.rule is not None
             numbers = self.rule.signal(numbers, lambda: self._slope(step, signal, image))
-        return {step.inputs[0]: Patches(signal.places, numbers) if isinstance(signal, Patches) else numbers}
+        return {step.inputs[0]: _with(signal, numbers)}
 
     def _slope(self, step: Step, signal: Signal, image: Image) -> Tensor:
         """The derivative of a step that works on every number by itself, where a signal is."""
         if step.output not in image.slopes:
-            signals = {step.output: self._signal(step.output, torch.ones_like(image.tensors[step.output])[None])}
-            for node in reversed(step.nodes):
-                found = {value: signals.pop(value) for value in node.outputs if value in signals}
-                self._add(signals, self._back(node, found, image) if found else {})
-            nothing = self._signal(step.inputs[0], torch.zeros_like(image.tensors[step.inputs[0]])[None])
-            image.slopes[step.output] = _numbers(signals.get(step.inputs[0], nothing))
+            output = image.tensors[step.output]
+            if _numbers(signal).numel() < output.numel():  # so it is not worth while for all of the image
+                return self._derivative(step, signal, image)
+            image.slopes[step.output] = self._derivative(step, self._signal(step.output, output[None]), image)
         slope = image.slopes[step.output]
         return cut(slope, None, signal.places) if isinstance(signal, Patches) else slope
+
+    def _derivative(self, step: Step, where: Signal, image: Image) -> Tensor:
+        signals = {step.output: _with(where, torch.ones_like(_numbers(where)))}
+        for node in reversed(step.nodes):
+            mine = {value: signals.pop(value) for value in node.outputs if value in signals}
+            self._add(signals, self._back(node, mine, image) if mine else {})
+        value = step.inputs[0]
+        found = signals.get(value)
+        if found is None:
+            return torch.zeros_like(_numbers(where))
+        if isinstance(found, Patches) and isinstance(where, Patches):
+            return self._moved(value, found, where.places)  # it is everywhere, if the step has no rule for crops
+        return _numbers(found)
 
     def _add(self, signals: Signals, more: Signals) -> None:
         for value, signal in more.items():
@@ -363,6 +374,10 @@ def _is_map(shape: tuple[int, ...]) -> bool:
 
 def _numbers(signal: Signal) -> Tensor:
     return signal.rows if isinstance(signal, Patches) else signal
+
+
+def _with(signal: Signal, numbers: Tensor) -> Signal:
+    return Patches(signal.places, numbers) if isinstance(signal, Patches) else numbers
 
 
 def _repeated(tensor: Tensor, count: int) -> Tensor:
