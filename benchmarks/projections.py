@@ -35,7 +35,7 @@ from convscope.network import Network
 from convscope.projections import Projection, project
 from convscope.recorder import evaluating, record
 
-UNITS = 32
+UNITS, ALONE = 32, 24  # of an image; images with one unit each
 Neurons = list[tuple[int, Neuron]]
 
 
@@ -45,7 +45,7 @@ class Case:
 
     Args:
         trunk: of the module, up to the response of the layer.
-        images: as many as our side runs on; with one unit each, it is thrice as many.
+        images: as many as our side runs on.
         fewer: neurons that the other side runs on.
         aim: times as fast as the other side, with all units of an image.
     """
@@ -158,7 +158,7 @@ def measure(name: str, rule: Rule, all_images: bool = False) -> dict[str, float]
     case = CASES[name]
     network = convscope.load(case.spec)
     trunk = case.trunk(network.module)
-    pixels = pictures(72 if all_images else 3 * case.images, *network.preprocess.size)
+    pixels = pictures(72 if all_images else ALONE, *network.preprocess.size)
     images = pixels if all_images else pixels[: case.images]
     times: dict[str, list[float]] = defaultdict(list)
     formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
