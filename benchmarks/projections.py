@@ -167,7 +167,9 @@ def measure(name: str, rule: Rule, all_images: bool = False) -> dict[str, float]
         alone = strongest(trunk, pixels, case.layer, 1)
         step = max(1, len(neurons) // case.fewer)
         some = neurons if all_images else neurons[::step]
-        errors = apart(project(network, images, some, rule), full_passes(trunk, images, some, rule, 8))
+        errors: list[float] = []
+        for part in (some[i : i + 64] for i in range(0, len(some), 64)):
+            errors += apart(project(network, images, part, rule), full_passes(trunk, images, part, rule, 8))
         least = multiplications(network, trunk, images, neurons, rule)
         for _ in range(case.rounds):
             times["ours"].append(spent(lambda: project(network, images, neurons, rule)) / len(neurons))
