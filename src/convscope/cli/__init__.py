@@ -23,6 +23,7 @@ from convscope.cli.evaluate import evaluate
 from convscope.cli.explain import explain
 from convscope.cli.factors import factors
 from convscope.cli.features import features
+from convscope.cli.figure import figure
 from convscope.cli.filters import filters
 from convscope.cli.layers import layers
 from convscope.cli.localize import localize
@@ -90,6 +91,7 @@ main.add_command(report)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)
+main.add_command(figure)
 main.add_command(board)
 main.add_command(factors)
 main.add_command(features)
