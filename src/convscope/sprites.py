@@ -35,7 +35,7 @@ TILE = 56  # px, the longer side of a patch in a strip, at most
 _ROWS = 128  # units in one sheet of strips
 _SHEET = 1536  # px, the longer side of a sheet of pictures, about; a browser decodes all of one to show a patch
 _ROOM, _ROOM_A_UNIT = 100_000_000, 6_000  # px of pictures at most: in any atlas, or for each unit where that is more
-_QUALITY = {"strips": 70, "pictures": 75}  # of JPEGs; patches are many
+_QUALITY = {"strips": 70, "projections": 70, "pictures": 75}  # of JPEGs; patches are many
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ class _Tiles:
     def _map(self, like: Likes) -> NDArray[np.uint8]:
         path = self.folder / _tiles_name(like)
         if not path.exists():
-            _reserve(path, _tiles_shape(like), self.padding)
+            reserve(path, _tiles_shape(like), self.padding)
         array: NDArray[np.uint8] = open_memmap(path, "r+")
         return array
 
@@ -206,16 +206,29 @@ class _Tiles:
                 array.flush()
 
     def write_sheets(self) -> dict[str, Any]:
-        """Encode every layer's strips: a row a unit, a column a rank, `_ROWS` units a sheet."""
-        strips = {}
-        for like, array in zip(self.likes, self.maps, strict=True):
-            cell = [_cell(side, like.tile) for side in like.tile]
-            files = _strip_names(like)
-            for sheet, name in enumerate(files):
-                if not _kept(self.folder / name):
-                    _save(_sheet(array[sheet * _ROWS : (sheet + 1) * _ROWS], cell), self.folder / name)
-            strips[like.slug] = {"tile": list(like.tile), "cell": cell, "rows": _ROWS, "files": files}
-        return strips
+        """Encode every layer's strips."""
+        return {
+            like.slug: write_strips(self.folder, f"strips/{like.slug}", array)
+            for like, array in zip(self.likes, self.maps, strict=True)
+        }
+
+
+def write_strips(folder: Path, name: str, tiles: NDArray[np.uint8]) -> dict[str, Any]:
+    """Encode tiles (units, columns, height, width, 3): a row a unit, `_ROWS` units a sheet.
+
+    Args:
+        name: of the sheets but for their numbers, as ``strips/000-c1``.
+
+    Returns:
+        What must be known to find a tile again.
+    """
+    tile = tiles.shape[2], tiles.shape[3]
+    cell = [_cell(side, tile) for side in tile]
+    files = _sheet_names(name, len(tiles), tile)
+    for sheet, file in enumerate(files):
+        if not _kept(folder / file):
+            _save(_sheet(tiles[sheet * _ROWS : (sheet + 1) * _ROWS], cell), folder / file)
+    return {"tile": list(tile), "cell": cell, "rows": _ROWS, "files": files}
 
 
 def _tiles_name(like: Likes) -> str:
@@ -227,20 +240,25 @@ def _tiles_shape(like: Likes) -> tuple[int, ...]:
 
 
 def _strip_names(like: Likes) -> list[str]:
-    sheets = math.ceil(len(like.ids) / _ROWS)
-    return [f"strips/{like.slug}-{sheet:03}.{_suffix(*like.tile)}" for sheet in range(sheets)]
+    return _sheet_names(f"strips/{like.slug}", len(like.ids), like.tile)
+
+
+def _sheet_names(name: str, units: int, tile: tuple[int, int]) -> list[str]:
+    return [f"{name}-{sheet:03}.{_suffix(*tile)}" for sheet in range(math.ceil(units / _ROWS))]
 
 
 def _all_whole(folder: Path, likes: Sequence[Likes]) -> bool:
     """Whether the tiles of every layer are there, in files of the right form."""
-    for like in likes:
-        path, header = folder / _tiles_name(like), _header(_tiles_shape(like))
-        if not path.is_file() or path.stat().st_size != len(header) + math.prod(_tiles_shape(like)):
-            return False
-        with path.open("rb") as file:
-            if file.read(len(header)) != header:
-                return False
-    return True
+    return all(is_reserved(folder / _tiles_name(like), _tiles_shape(like)) for like in likes)
+
+
+def is_reserved(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether there is a file of tiles of this shape, as `reserve` writes it."""
+    header = _header(shape)
+    if not path.is_file() or path.stat().st_size != len(header) + math.prod(shape):
+        return False
+    with path.open("rb") as file:
+        return file.read(len(header)) == header
 
 
 def _kept(path: Path) -> bool:
@@ -258,21 +276,21 @@ def _checksum(data: bytes) -> bytes:
 
 
 def clear_tiles(folder: Path) -> None:
-    """Remove the tiles that waited for their sheets, and the checksums of these."""
-    for path in [*folder.glob("tiles-*.npy"), *folder.glob("*.sum")]:
+    """Remove the tiles that waited for their sheets, what says which are there, and the checksums of the sheets."""
+    for path in [*folder.glob("tiles-*.npy"), *folder.glob("projected-*.json"), *folder.glob("*.sum")]:
         path.unlink()
 
 
 def clear(folder: Path) -> None:
     """Remove all pictures, finished or not."""
     clear_tiles(folder)
-    for name in ("pictures", "strips"):
+    for name in ("pictures", "strips", "projections"):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
 
 
-def _reserve(path: Path, shape: tuple[int, ...], padding: NDArray[np.uint8]) -> None:
-    """Write a file of empty tiles. Written, not mapped: on a full disk a write fails, and a map kills the process."""
+def reserve(path: Path, shape: tuple[int, ...], padding: NDArray[np.uint8]) -> None:
+    """Write a file of plain tiles. Written, not mapped: on a full disk a write fails, and a map kills the process."""
     temporary = path.with_name(path.name + ".tmp")
     row = np.broadcast_to(padding, shape[1:]).tobytes()
     try:

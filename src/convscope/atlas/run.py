@@ -14,6 +14,7 @@ FORMAT, VERSION = "convscope-atlas", 2
 STATISTICS, FILTERS, CONNECTIONS, SAMPLES = (
     f"{name}.safetensors" for name in ("statistics", "filters", "connections", "samples")
 )
+RULES = ("deconvnet", "guided")  # by which the best patches are projected, in the order of the tiles
 WRITTEN = "written.json"  # when; the one file that differs between two scans of the same job
 ARRAYS = (STATISTICS, FILTERS, CONNECTIONS, SAMPLES)
 

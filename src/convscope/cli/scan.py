@@ -44,6 +44,12 @@ def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     "--exact-quantiles", is_flag=True, help="Count all positions for the distributions, and no sample of them."
 )
 @click.option("--samples", type=click.IntRange(min=0), default=8, show_default=True, help="Images whose maps are kept.")
+@click.option(
+    "--projections",
+    type=click.IntRange(min=0),
+    help="Units of each layer whose best patches are projected to the pixels; by default all, or as many as take "
+    "about as long as the scan.",
+)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that compute.")
 @click.option(
     "--threads",
@@ -70,6 +76,7 @@ def scan(
     at: Any,
     exact_quantiles: bool,
     samples: int,
+    projections: int | None,
     workers: int,
     threads: int | None,
     part: tuple[int, int] | None,
@@ -110,6 +117,7 @@ def scan(
         "batch_size": batch_size,
         "exact_quantiles": exact_quantiles,
         "samples": samples,
+        "projections": projections,
     }
     with _reached(address) as executor:
         options |= {"threads": threads, "workers": workers, "executor": executor}

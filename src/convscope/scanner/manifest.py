@@ -61,7 +61,8 @@ def signature(plan: Plan) -> str:
 def files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and checksum of everything in the atlas but ``run.json`` itself and what is removed before it is done."""
     arrays = [folder / name for name in ARRAYS if (folder / name).exists()]
-    found = [*arrays, *sorted(folder.glob("pictures/*")), *sorted(folder.glob("strips/*"))]
+    sheets = [path for name in ("pictures", "strips", "projections") for path in sorted(folder.glob(f"{name}/*"))]
+    found = [*arrays, *sheets]
     return {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,

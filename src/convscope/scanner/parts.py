@@ -45,6 +45,7 @@ def scan_part(
     batch_size: int = 32,
     exact_quantiles: bool = False,
     samples: int = 8,
+    projections: int | None = None,
     threads: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
@@ -71,6 +72,7 @@ def scan_part(
         "batch_size": batch_size,
         "exact_quantiles": exact_quantiles,
         "samples": samples,
+        "projections": projections,
         "threads": threads,
     }
     plan, compute = prepare(network, images, options, workers, executor)

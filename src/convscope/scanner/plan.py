@@ -70,6 +70,7 @@ class Plan:
         threads: int,
         exact_quantiles: bool = False,
         samples: int = 8,
+        projections: int | None = None,
     ) -> Plan:
         """Record the network's graph, and choose layers and images; the arguments are those of `scan`."""
         if at not in ("response", "output"):
@@ -77,14 +78,15 @@ class Plan:
         for name, number in (("batch_size", batch_size), ("limit", limit), ("threads", threads)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} is {number}; it must be at least 1")
-        if samples < 0:
-            raise ValueError(f"samples is {samples}; it must be at least 0")
+        for name, number in (("samples", samples), ("projections", projections)):
+            if number is not None and number < 0:
+                raise ValueError(f"{name} is {number}; it must be at least 0")
         graph = record(network.module, channels_last(network.example()))
         chosen = _chosen(graph, layers)
         ids = _evenly(len(images), limit)
         truth, remark = _truth(network, images, graph)
         statistics = kinds.of(Scan(_occurring(truth, ids), exact_quantiles))
-        job = _job(network, images, chosen, statistics, at, ids, truth, batch_size, threads, samples)
+        job = _job(network, images, chosen, statistics, at, ids, truth, batch_size, threads, samples, projections)
         return cls(
             network,
             images,
@@ -216,6 +218,7 @@ def _job(
     batch_size: int,
     threads: int,
     samples: int,
+    projections: int | None,
 ) -> dict[str, Any]:
     labels = hashlib.sha256(truth.astype("<i8").tobytes()).hexdigest()
     return {
@@ -228,6 +231,7 @@ def _job(
         "batch_size": batch_size,
         "shard_size": batch_size * SHARD,
         "samples": samples,
+        "projections": projections,
         "memory_format": "channels_last",
         "device": network.device.type,
         "threads": threads,

@@ -23,7 +23,7 @@ from convscope.atlas.run import STATISTICS, WRITTEN, sealed
 from convscope.errors import AtlasError
 from convscope.images import ImageSet, open_images
 from convscope.network import Network
-from convscope.scanner import manifest, samples
+from convscope.scanner import manifest, projections, samples
 from convscope.scanner.batches import nothing_read
 from convscope.scanner.compute import merge, part
 from convscope.scanner.connections import write_connections
@@ -48,6 +48,7 @@ def scan(
     batch_size: int = 32,
     exact_quantiles: bool = False,
     samples: int = 8,
+    projections: int | None = None,
     threads: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
@@ -64,6 +65,8 @@ def scan(
         batch_size: images in one forward pass.
         exact_quantiles: count all positions of every map for the distribution, and no sample of them; a third slower.
         samples: of so many images the maps of every unit and the prediction are kept, as `Atlas.samples`.
+        projections: of so many units of each layer, those whose best image stands out most, the nine best patches are
+            projected back to the pixels; default all, or as many as take about as long as the scan itself.
         threads: of PyTorch in every process that computes; default those of this process, divided among the workers,
             or 1 with an `executor`. Another number rounds differently; the same one gives the same bytes with any
             number of workers.
@@ -87,6 +90,7 @@ def scan(
         "batch_size": batch_size,
         "exact_quantiles": exact_quantiles,
         "samples": samples,
+        "projections": projections,
         "threads": threads,
     }
     plan, compute = prepare(network, images, options, workers, executor)
@@ -197,6 +201,8 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
     advance = counter(progress, "pictures", total)
     pictures, strips = sprites.write_pictures(folder, plan.images, plan.network.preprocess, likes, keep, advance)
     run = manifest.describe(plan, state, pictures, strips)
+    projecting = projections.prepare(plan, folder, state, likes)
+    run["projections"] = projecting.write(counter(progress, "projecting", len(projecting.images)))
     run["samples"] = samples.write(plan, folder, state, chosen)
     run["results"]["warnings"] = _warnings(plan, tally)
     sprites.clear_tiles(folder)
