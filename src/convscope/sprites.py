@@ -35,7 +35,7 @@ TILE = 56  # px, the longer side of a patch in a strip, at most
 _ROWS = 128  # units in one sheet of strips
 _SHEET = 1536  # px, the longer side of a sheet of pictures, about; a browser decodes all of one to show a patch
 _ROOM, _ROOM_A_UNIT = 100_000_000, 6_000  # px of pictures at most: in any atlas, or for each unit where that is more
-_QUALITY = {"strips": 70, "projections": 70, "pictures": 75}  # of JPEGs; patches are many
+_QUALITY = {"strips": 70, "projections": 70, "pictures": 75, "samples": 85}  # of JPEGs; patches are many
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,9 @@
 ``samples.…``         the sample images' maps, maxima, positions and shares of zeros, named ``layer|array``
 ``statistics.…``      every statistic of every unit, as safetensors named ``layer|statistic|array``
 ``filters.…``         the weights of every layer with a kernel, their noise and colour, named ``layer|array``
+``class_maps.…``      what in the sample images speaks for the classes that are predicted
 ``strips/``           the best patches of every unit, a row a unit, in sheets
+``projections/``      the same patches, projected back from the unit to the pixels, in sheets
 ``pictures/``         the samples and the images in any unit's best ones, as the network sees them, in sheets
 ====================  =================================================================================================
 """

@@ -20,7 +20,7 @@ from safetensors.numpy import load
 from convscope.address import Layer, Unit, parse
 from convscope.atlas.filters import Filters
 from convscope.atlas.layers import AtlasLayer, AtlasUnit
-from convscope.atlas.run import CONNECTIONS, FILTERS, SAMPLES, STATISTICS, WRITTEN, damaged, read_run
+from convscope.atlas.run import CLASS_MAPS, CONNECTIONS, FILTERS, SAMPLES, STATISTICS, WRITTEN, damaged, read_run
 from convscope.atlas.samples import Sample, read_samples
 from convscope.errors import AddressError, AtlasError, nearest
 from convscope.images.base import source
@@ -191,6 +191,11 @@ class Atlas:
     def sample_arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
         """What `samples` have measured, by layer and array."""
         return self.arrays(SAMPLES)
+
+    @functools.cached_property
+    def class_maps(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """The arrays of the samples' class maps, by the image's id; empty for an atlas without them."""
+        return self.arrays(CLASS_MAPS) if CLASS_MAPS in self.run["files"] else {}
 
     def picture(self, image: int) -> Image.Image:
         """An image as the network sees it."""

@@ -15,6 +15,7 @@ from PIL import Image
 from convscope.address import Layer, Unit, parse
 from convscope.atlas.connections import Connection, read
 from convscope.atlas.filters import Filters
+from convscope.atlas.run import RULES
 from convscope.diagnosis import diagnose, sparsity
 from convscope.errors import AddressError, AtlasError
 from convscope.geometry import Box, Grid
@@ -128,6 +129,14 @@ class AtlasLayer:
         return self.atlas.filters.get(str(self.address))
 
     @property
+    def projections(self) -> Mapping[str, Any] | None:
+        """What is known of the projections of its units' best patches; None where the layer sees no patches, or in an
+        atlas without them. It has a ``reason`` where the network could not be projected, else ``units``, those that
+        have some, and where they lie.
+        """
+        return dict(self.atlas.run.get("projections", {})).get(self.record["slug"])
+
+    @property
     def sparsity(self) -> float | None:
         """Mean over the units of the share of positions at which they are silent; None where it is not rectified."""
         return sparsity(self.record["nonlinearity"], self.summary)
@@ -216,12 +225,44 @@ class AtlasUnit:
         Raises:
             AtlasError: the strip has no tile of this rank.
         """
-        strips = self.layer.atlas.run["strips"][self.layer.record["slug"]]
-        kept = self.layer.state("topk")["maps"].shape[1]
-        self._check_rank(rank, len(self.best(kept)), "has a strip of {} images")
-        sheet, row = divmod(self.index, strips["rows"])
+        self._check_rank(rank, len(self.best(self._ranks)), "has a strip of {} images")
+        return self._cut(self.layer.atlas.run["strips"][self.layer.record["slug"]], self.index, rank)
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether the atlas has projections of the unit's best patches."""
+        return self.index in (self.layer.projections or {}).get("units", ())
+
+    def projection(self, rank: int, rule: str = "deconvnet") -> Image.Image:
+        """What excites the unit in one of the first few best images, cropped as the patch is, as small as `tile`.
+
+        Zero is mid-grey; the scale is the picture's own. It is plain grey where nothing comes back to the pixels.
+
+        Args:
+            rule: "deconvnet", or "guided" for guided backpropagation.
+
+        Raises:
+            AtlasError: the atlas has none of this unit, rank or rule.
+        """
+        about = self.layer.projections or {}
+        if not self.is_projected:
+            why = about.get("reason", "scan again, with projections= for more units")
+            raise AtlasError(f"{self.layer.atlas.path} has no projections of unit {self.address}: {why}")
+        if rule not in RULES:
+            raise AtlasError(f"{rule!r} is no kind of projection; expected one of {', '.join(RULES)}")
+        self._check_rank(rank, len(self.best(self._ranks)), "has projections of {} images")
+        return self._cut(about, about["units"].index(self.index), RULES.index(rule) * self._ranks + rank)
+
+    @property
+    def _ranks(self) -> int:
+        """How many of the best images have tiles and maps."""
+        return int(self.layer.state("topk")["maps"].shape[1])
+
+    def _cut(self, strips: Mapping[str, Any], row: int, column: int) -> Image.Image:
+        """A tile of a sheet of strips."""
+        sheet, row = divmod(row, strips["rows"])
         (down, right), (height, width) = strips["cell"], strips["tile"]
-        y, x = row * down, rank * right
+        y, x = row * down, column * right
         return self.layer.atlas.sheet(strips["files"][sheet]).crop((x, y, x + width, y + height))
 
     def _check_rank(self, rank: int, count: int, what: str) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from convscope.errors import AtlasError
 
 FORMAT, VERSION = "convscope-atlas", 2
-STATISTICS, FILTERS, CONNECTIONS, SAMPLES = (
-    f"{name}.safetensors" for name in ("statistics", "filters", "connections", "samples")
+STATISTICS, FILTERS, CONNECTIONS, SAMPLES, CLASS_MAPS = (
+    f"{name}.safetensors" for name in ("statistics", "filters", "connections", "samples", "class_maps")
 )
 RULES = ("deconvnet", "guided")  # by which the best patches are projected, in the order of the tiles
 WRITTEN = "written.json"  # when; the one file that differs between two scans of the same job
-ARRAYS = (STATISTICS, FILTERS, CONNECTIONS, SAMPLES)
+ARRAYS = (STATISTICS, FILTERS, CONNECTIONS, SAMPLES, CLASS_MAPS)
 
 
 def damaged(path: Path, what: str) -> AtlasError:

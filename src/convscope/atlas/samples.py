@@ -18,6 +18,7 @@ from PIL import Image
 
 from convscope.address import Layer
 from convscope.atlas.run import SAMPLES, damaged
+from convscope.geometry import Grid
 
 if TYPE_CHECKING:
     from convscope.atlas.folder import Atlas
@@ -99,6 +100,17 @@ class Sample:
     def picture(self) -> Image.Image:
         """The image as the network sees it."""
         return self.atlas.picture(self.id)
+
+    def class_maps(self) -> NDArray[np.float32]:
+        """(classes, h, w): where the first few classes of `prediction` come from, at the size of the picture.
+
+        How they were made is in ``atlas.run["class_maps"]``. No classes where the atlas has no maps.
+        """
+        found = self.atlas.class_maps.get(str(self.id))
+        if found is None:
+            return np.empty((0, *self.atlas.run["pictures"]["size"]), np.float32)
+        rows, columns = Grid.from_json(self.atlas.run["class_maps"]["grid"]).placement()
+        return np.asarray(rows @ found["maps"] @ columns.T, np.float32)
 
     def maps(self, layer: str | Layer) -> NDArray[np.uint8]:
         """(units, h, w): the map of every unit in 8 bits, all on the one `scale`; see `value` and `block`.

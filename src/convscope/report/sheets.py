@@ -7,18 +7,20 @@ picture is the same in both cases.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from PIL import Image
 
 from convscope.atlas import Atlas
+from convscope.atlas.run import RULES
 from convscope.report.selection import Shown
 from convscope.sprites import encoded
 
 Put = Callable[[str, bytes], None]
 
+SHARP = 64  # px of a patch: its pixels are shown as squares where it has no more along a side
 _TALLEST = 16_384  # px, of a sheet: browsers show taller ones blurred, or not at all
 
 
@@ -29,19 +31,44 @@ def rows_of(height: int) -> int:
 
 def write_strips(atlas: Atlas, shown: Shown, put: Put) -> list[str]:
     """Write the strips of a layer's units; the names of the sheets, in which the k-th shown unit has the k-th row."""
-    strips = atlas.run["strips"][shown.slug]
-    if shown.whole:
+    return _write_rows(atlas, atlas.run["strips"][shown.slug], shown.units, shown.layer.units, put)
+
+
+def write_projections(atlas: Atlas, shown: Shown, put: Put) -> dict[str, Any] | None:
+    """Write the projections of a layer's units; what a page must know to find them, None where there are none."""
+    about = shown.layer.projections
+    if about is None or "reason" in about:
+        return None
+    row_of = {unit: row for row, unit in enumerate(about["units"])}
+    units = [unit for unit in shown.units if unit in row_of]
+    files = _write_rows(atlas, about, [row_of[unit] for unit in units], len(row_of), put)
+    box = shown.layer.grid.crop(*(cells // 2 for cells in shown.layer.grid.cells))
+    return {
+        "sheets": files,
+        "units": units,
+        "kept": len(row_of),
+        "rules": RULES,
+        "rows": about["rows"],
+        "cell": about["cell"],
+        "tile": about["tile"],
+        "sharp": max(box.height, box.width) <= SHARP,
+    }
+
+
+def _write_rows(atlas: Atlas, strips: Mapping[str, Any], chosen: Sequence[int], count: int, put: Put) -> list[str]:
+    """Write some of the `count` rows of the atlas's strips, or copy the sheets where all are chosen."""
+    if len(chosen) == count:
         for name in strips["files"]:
             put(name, atlas.file(name))
         return list(strips["files"])
     rows, (height, _) = strips["rows"], strips["cell"]
     files = []
-    for start in range(0, len(shown.units), rows):
-        units = shown.units[start : start + rows]
+    for start in range(0, len(chosen), rows):
+        some = chosen[start : start + rows]
         name = strips["files"][start // rows]
-        sheet = Image.new("RGB", (atlas.sheet(strips["files"][0]).width, height * len(units)))
-        for row, unit in enumerate(units):
-            whole, top = atlas.sheet(strips["files"][unit // rows]), unit % rows * height
+        sheet = Image.new("RGB", (atlas.sheet(strips["files"][0]).width, height * len(some)))
+        for row, each in enumerate(some):
+            whole, top = atlas.sheet(strips["files"][each // rows]), each % rows * height
             sheet.paste(whole.crop((0, top, whole.width, top + height)), (0, row * height))
         put(name, encoded(sheet, name))
         files.append(name)

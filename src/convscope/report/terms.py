@@ -39,6 +39,25 @@ TERMS: dict[str, Term] = {
         "are ranked by it. What lies outside the image is shown in the colour that the network sees as zero "
         "(Zeiler and Fergus 2014; Girshick et al. 2014; Zhou et al. 2015).",
     ),
+    "deconvnet": Term(
+        "deconvnet",
+        "Sends one response back down to the pixels, through the same filters turned around.",
+        "Pooling is undone by where its maxima were, and what is negative is cut off after each layer. It starts at the "
+        "strongest position of the unit, all others zero, and is cropped as the patch is. Each tile has its own scale, "
+        "on which the largest half per cent of the magnitudes are cut off (Zeiler and Fergus 2014).",
+    ),
+    "guided": Term(
+        "guided backpropagation",
+        "The gradient of the response along paths on which everything is positive.",
+        "A signal goes down through a rectifier only where it is positive and the rectifier was open (Springenberg et "
+        "al. 2015).",
+    ),
+    "upper-layers": Term(
+        "projections and upper layers",
+        "Deconvnet and guided backpropagation stay much the same when the upper layers get random weights.",
+        "So they show what the filters below can draw more than what the unit has learned (Adebayo et al. 2018; Nie et "
+        "al. 2018). Read them beside the patches, and not alone.",
+    ),
     "field": Term(
         "field of view",
         "The part of the image, in pixels of the network's input, that one position of the unit can see.",
@@ -138,6 +157,18 @@ TERMS: dict[str, Term] = {
     "weight": Term(
         "sign of a connection",
         "The sum of the kernel between two units: positive where the lower unit excites, negative where it inhibits.",
+    ),
+    "cam": Term(
+        "class activation map",
+        "The parts that the positions of the last map have in the score of a class.",
+        "Where a network ends in global average pooling and a linear layer, their mean and the bias are the score, "
+        "exactly (Zhou et al. 2016).",
+    ),
+    "gradcam": Term(
+        "Grad-CAM",
+        "The channels of the last map, weighted by how much each raises the score of a class.",
+        "The weight is the mean gradient of the score by the channel; what speaks against the class is cut off "
+        "(Selvaraju et al. 2017).",
     ),
     "unusual": Term(
         "unusually strong",

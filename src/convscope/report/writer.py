@@ -26,7 +26,7 @@ from convscope.report.terms import TERMS, of_flag
 
 _MARK = "convscope-report.json"  # by which a later run knows that it may replace the folder
 _OWN = {"index.html", "attention.html", "classes.html", "terms.html", "layers", "images", "assets", "pictures",
-        "strips", "filters", "samples", _MARK}  # fmt: skip
+        "strips", "projections", "filters", "samples", _MARK}  # fmt: skip
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # which file managers leave in every folder that they show
 
 
@@ -157,6 +157,7 @@ def _front(out: _Folder, contents: Contents) -> None:
     out.page("terms.html", "terms.html", title="Terms")
     out.page("classes.html", "classes.html", **classes.context(contents))
     out.page("images/index.html", "images.html", title="Sample images", samples=contents.atlas.samples)
+    samples.write_class_maps(contents, out.put)
     for number in range(len(contents.atlas.samples)):
         out.page(f"images/{number:02}.html", "image.html", **samples.context(contents, number))
         out.script(f"images/{number:02}.js", "maps", samples.statistics(contents, number))
@@ -170,8 +171,9 @@ def _layer(out: _Folder, contents: Contents, shown: Shown) -> None:
     common = {"layer": facts, "has_filters": has_filters}
     out.page(f"{home}/index.html", "layer.html", title=facts["address"], **common)
     out.script(f"{home}/layer.js", "layer", layer.data(contents, shown))
-    out.page(f"{home}/unit.html", "unit.html", title=facts["address"], **common)
-    out.script(f"{home}/geometry.js", "geometry", unit.geometry(shown))
+    out.page(f"{home}/unit.html", "unit.html", title=facts["address"], projections=shown.layer.projections, **common)
+    kept = sheets.write_projections(contents.atlas, shown, out.put)
+    out.script(f"{home}/geometry.js", "geometry", unit.geometry(shown) | {"projections": kept})
     for number, chunk in enumerate(unit.chunks(contents, shown)):
         out.script(f"{home}/units-{number:03}.js", "units", number, *chunk)
     if has_filters:

@@ -1,8 +1,8 @@
 """Projections as a section of the atlas: what in its best patches excites a unit [zeiler2014visualizing].
 
 Of every unit the strongest position of each of its nine best images is projected back to the pixels, by a deconvnet and
-by guided backpropagation, and cropped as the patch is. Zero is mid-grey, and each tile has its own scale, `sym` of METHODS
-1.3 with the contrast stretched, so that tiles say nothing of how strongly a unit answers.
+by guided backpropagation, and cropped as the patch is. Zero is mid-grey, and each tile has its own scale, `sym` of
+METHODS 1.3 with the contrast stretched, so that tiles say nothing of how strongly a unit answers.
 
 The images are read once more, a few at a time, each one once. Tiles wait on disk until all are there, and a file says
 which images are done, so that a kill loses at most the few in work.

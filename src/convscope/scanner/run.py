@@ -23,7 +23,7 @@ from convscope.atlas.run import STATISTICS, WRITTEN, sealed
 from convscope.errors import AtlasError
 from convscope.images import ImageSet, open_images
 from convscope.network import Network
-from convscope.scanner import manifest, projections, samples
+from convscope.scanner import class_maps, manifest, projections, samples
 from convscope.scanner.batches import nothing_read
 from convscope.scanner.compute import merge, part
 from convscope.scanner.connections import write_connections
@@ -204,6 +204,7 @@ def _finish(plan: Plan, folder: Path, state: ShardState, progress: Report) -> No
     projecting = projections.prepare(plan, folder, state, likes)
     run["projections"] = projecting.write(counter(progress, "projecting", len(projecting.images)))
     run["samples"] = samples.write(plan, folder, state, chosen)
+    run["class_maps"] = class_maps.write(plan, folder, run["samples"]["images"])
     run["results"]["warnings"] = _warnings(plan, tally)
     sprites.clear_tiles(folder)
     run["files"] = manifest.files(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ from convscope.report.contents import Contents
 from convscope.report.pages.layer import rounded
 from convscope.report.selection import Shown
 from convscope.report.sheets import Put, rows_of
+from convscope.sprites import encoded
 
 _UNUSUAL, _UNUSUAL_HERE = 18, 6
 _WIDEST, _TILE = 1000, 96  # px on the screen, of a grid and of a map in it
 _GAP = 1  # px between tiles [METHODS 1.4]
+_FOR, _AGAINST = np.array((192, 57, 43)), np.array((44, 111, 166))  # RGB, as in figures
+_PALEST, _DIMMED, _COVER = 70, 0.9, 0.75
 
 
 def context(contents: Contents, number: int) -> dict[str, Any]:
@@ -31,8 +35,49 @@ def context(contents: Contents, number: int) -> dict[str, Any]:
         "number": number,
         "count": len(contents.atlas.samples),
         "unusual": [_said(each) for each in unusual(contents, sample)],
+        "class_maps": _class_maps(sample, number),
         "layers": [_layer(contents, each, number) for each in contents.shown if sample.maps(each.layer.address).size],
     }
+
+
+def _class_maps(sample: Sample, number: int) -> dict[str, Any] | None:
+    """How the maps of the first classes were made, and the files that show them; None in an atlas without them."""
+    about: dict[str, Any] | None = sample.atlas.run.get("class_maps")
+    if about is None or "reason" in about:
+        return about
+    maps = zip(sample.prediction, sample.class_maps(), strict=False)
+    return about | {"files": [(guess, _class_file(sample, number, rank)) for rank, (guess, _) in enumerate(maps)]}
+
+
+def _class_file(sample: Sample, number: int, rank: int) -> str:
+    suffix = Path(sample.atlas.run["pictures"]["files"][0]).suffix
+    return f"samples/classes-{number:02}-{rank}{suffix}"
+
+
+def write_class_maps(contents: Contents, put: Put) -> None:
+    """Write every sample image under the maps of the classes that are predicted first, one scale an image."""
+    for number, sample in enumerate(contents.atlas.samples):
+        maps = sample.class_maps()
+        picture = np.asarray(sample.picture()) if len(maps) else None
+        for rank, values in enumerate(maps):
+            assert picture is not None
+            shown = Image.fromarray(heated(picture, values, float(np.abs(maps).max())))
+            name = _class_file(sample, number, rank)
+            put(name, encoded(shown, name))
+
+
+def heated(picture: NDArray[np.uint8], values: NDArray[np.float32], largest: float) -> NDArray[np.uint8]:
+    """A picture (h, w, 3) in pale grey under a map (h, w): red where it is positive, blue where it is negative.
+
+    Args:
+        largest: the magnitude that gets the full colour.
+    """
+    grey = _PALEST + (1 - _PALEST / 255) * picture.astype(np.float64).mean(2, keepdims=True) * _DIMMED
+    strength = np.clip(values / (largest or 1), -1, 1)[..., None]
+    cover = _COVER * np.abs(strength)
+    mixed = grey * (1 - cover) + np.where(strength > 0, _FOR, _AGAINST) * cover
+    shown: NDArray[np.uint8] = np.round(mixed).astype(np.uint8)
+    return shown
 
 
 def unusual(contents: Contents, sample: Sample) -> list[Response]:

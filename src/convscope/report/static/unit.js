@@ -63,6 +63,27 @@
     caption(figure, top, rank);
   }
 
+  // What of the patches excites the unit, one by one beside them; see `write_projections` of the report's sheets.
+  function projections(unit, index) {
+    const kept = geometry.projections;
+    if (!kept) return;
+    const row = kept.units.indexOf(index), sheet = Math.floor(row / kept.rows), ranks = Math.min(geometry.ranks, unit.top.length);
+    const size = [Math.min(kept.rows, kept.units.length - sheet * kept.rows) * kept.cell[0], kept.rules.length * geometry.ranks * kept.cell[1]];
+    const place_of = (axis, number) => 100 * number * kept.cell[axis] / Math.max(1, size[axis] - kept.tile[axis]) + "%";
+    kept.rules.forEach((rule, side) => {
+      const parent = place(rule);
+      if (row < 0) self.element(parent, "p", { "class": "hint none" }, unit.flags.includes("dead") ? "Nothing to project." :
+        "Kept for the " + kept.kept + " units of this layer whose best image stands out most; convscope scan --projections N keeps more.");
+      for (let rank = 0; row >= 0 && rank < ranks; rank++) {
+        const figure = self.element(parent, "figure", { "aria-label": "rank " + (rank + 1) });
+        self.element(figure, "span", { "class": "tile" + (kept.sharp ? " sharp" : ""), role: "img", "aria-label": "projection, rank " + (rank + 1) + ", " + self.image(unit.top[rank][0]).name,
+          style: "background-image:url('" + self.root + kept.sheets[sheet] + "');background-size:" + 100 * size[1] / kept.tile[1] + "% auto;aspect-ratio:" + kept.tile[1] + "/" + kept.tile[0] +
+            ";background-position:" + place_of(1, side * geometry.ranks + rank) + " " + place_of(0, row % kept.rows) });
+        self.element(figure, "figcaption", { "aria-hidden": "true" }, "\u00a0");  // as high as that of the patch
+      }
+    });
+  }
+
   function whole(parent, unit, rank, maps) {
     const top = unit.top[rank], about = self.image(top[0]), figure = self.element(parent, "figure");
     if (about.kept) {
@@ -138,7 +159,7 @@
   }
 
   function clear() {
-    ["patches", "whole", "later", "inputs", "outputs", "best", "fields"].forEach((name) => place(name).replaceChildren());
+    ["patches", "deconvnet", "guided", "whole", "later", "inputs", "outputs", "best", "fields"].forEach((name) => place(name) && place(name).replaceChildren());
   }
 
   // What is the matter with the unit, and whether another one was asked for, which this report does not show.
@@ -177,6 +198,7 @@
     place("facts").querySelectorAll("dd").forEach((fact, i) => { fact.textContent = unit.facts[i] === undefined ? "–" : unit.facts[i]; });
     notices(unit, location.hash.slice(1));
     pictures(unit, index, maps);
+    projections(unit, index);
     wires(place("inputs"), unit.inputs, "No unit of a layer below is known to feed it.");
     wires(place("outputs"), unit.outputs, "No layer that was scanned hears it.");
     place("wires").hidden = !unit.inputs.length && !unit.outputs.length;
