@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+
+from convscope.cli.common import json_option
+from convscope.cli.figures import figure_option, finish
 
 
 @click.group()
 def figure() -> None:
     """Draw a figure as papers show it."""
+
+
+@figure.command()
+@click.argument("atlas", type=click.Path(path_type=Path))
+@figure_option
+@click.option(
+    "--layers",
+    "chosen",
+    multiple=True,
+    help="Layers, modules or patterns, separated by commas; default all with a map, or ten of them, evenly spread.",
+)
+@click.option(
+    "--units",
+    type=click.IntRange(min=1),
+    help="Of each layer, those whose best image stands out most; default 8, or 4 of more than five layers.",
+)
+@json_option
+def tour(atlas: Path, output: Path, chosen: tuple[str, ...], units: int | None, as_json: bool) -> None:
+    """Draw a tour through the layers of an ATLAS: of some units of each the nine best patches, and beside them what of
+    these excites the unit (Zeiler and Fergus 2014, figure 2)."""
+    layers = [name for each in chosen for name in each.split(",") if name]
+    if chosen and not layers:
+        raise click.UsageError("--layers names no layer")
+    import convscope
+    from convscope.render.figures.tour import draw
+
+    sheet, shown = draw(convscope.Atlas.open(atlas), layers or None, units)
+    finish(sheet, output, {"atlas": str(atlas), "units": shown}, as_json)

@@ -42,9 +42,9 @@ TERMS: dict[str, Term] = {
     "deconvnet": Term(
         "deconvnet",
         "Sends one response back down to the pixels, through the same filters turned around.",
-        "Pooling is undone by where its maxima were, and what is negative is cut off after each layer. It starts at the "
-        "strongest position of the unit, all others zero, and is cropped as the patch is. Each tile has its own scale, "
-        "on which the largest half per cent of the magnitudes are cut off (Zeiler and Fergus 2014).",
+        "Pooling is undone by where its maxima were, and what is negative is cut off after each layer. It starts at "
+        "the strongest position of the unit, all others zero, and is cropped as the patch is. Each tile has its own "
+        "scale, on which the largest half per cent of the magnitudes are cut off (Zeiler and Fergus 2014).",
     ),
     "guided": Term(
         "guided backpropagation",

@@ -23,7 +23,6 @@ _UNUSUAL, _UNUSUAL_HERE = 18, 6
 _WIDEST, _TILE = 1000, 96  # px on the screen, of a grid and of a map in it
 _GAP = 1  # px between tiles [METHODS 1.4]
 _FOR, _AGAINST = np.array((192, 57, 43)), np.array((44, 111, 166))  # RGB, as in figures
-_PALEST, _DIMMED, _COVER = 70, 0.9, 0.75
 
 
 def context(contents: Contents, number: int) -> dict[str, Any]:
@@ -57,13 +56,10 @@ def _class_file(sample: Sample, number: int, rank: int) -> str:
 def write_class_maps(contents: Contents, put: Put) -> None:
     """Write every sample image under the maps of the classes that are predicted first, one scale an image."""
     for number, sample in enumerate(contents.atlas.samples):
-        maps = sample.class_maps()
-        picture = np.asarray(sample.picture()) if len(maps) else None
+        picture, maps = np.asarray(sample.picture()), sample.class_maps()
         for rank, values in enumerate(maps):
-            assert picture is not None
-            shown = Image.fromarray(heated(picture, values, float(np.abs(maps).max())))
             name = _class_file(sample, number, rank)
-            put(name, encoded(shown, name))
+            put(name, encoded(Image.fromarray(heated(picture, values, float(np.abs(maps).max()))), name))
 
 
 def heated(picture: NDArray[np.uint8], values: NDArray[np.float32], largest: float) -> NDArray[np.uint8]:
@@ -72,9 +68,9 @@ def heated(picture: NDArray[np.uint8], values: NDArray[np.float32], largest: flo
     Args:
         largest: the magnitude that gets the full colour.
     """
-    grey = _PALEST + (1 - _PALEST / 255) * picture.astype(np.float64).mean(2, keepdims=True) * _DIMMED
+    grey = 70 + 0.65 * picture.astype(np.float64).mean(2, keepdims=True)
     strength = np.clip(values / (largest or 1), -1, 1)[..., None]
-    cover = _COVER * np.abs(strength)
+    cover = 0.75 * np.abs(strength)
     mixed = grey * (1 - cover) + np.where(strength > 0, _FOR, _AGAINST) * cover
     shown: NDArray[np.uint8] = np.round(mixed).astype(np.uint8)
     return shown
