@@ -19,7 +19,7 @@ from convscope.atlas.run import CLASS_MAPS
 from convscope.attribution import Attribution, AttributionMap
 from convscope.attribution.cam import CAM
 from convscope.attribution.gradcam import GradCAM
-from convscope.errors import AttributionError
+from convscope.errors import ConvscopeError
 from convscope.scanner.batches import batches
 from convscope.scanner.plan import Plan
 from convscope.scanner.worker import threads
@@ -48,7 +48,7 @@ def write(plan: Plan, folder: Path, samples: Sequence[dict[str, Any]]) -> dict[s
             try:
                 found = _found(plan, methods, batch.inputs, [guesses[image] for image in ids])
                 found[0].on_image()  # not where no cell sees anything
-            except AttributionError as error:
+            except ConvscopeError as error:
                 return {"reason": str(error)}
             stacked = torch.stack([each.values[:, 0] for each in found], 1)
             maps |= {f"{image}|maps": each for image, each in zip(ids, stacked.contiguous().unbind(), strict=True)}
@@ -67,7 +67,7 @@ def _found(
     """
     try:
         return [methods[0](plan.network, inputs, list(some)) for some in zip(*classes, strict=True)]
-    except AttributionError:
+    except ConvscopeError:
         if len(methods) == 1:
             raise
         methods.pop(0)

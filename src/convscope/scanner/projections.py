@@ -21,20 +21,19 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from convscope import shards, sprites
 from convscope.address import Neuron, Unit
 from convscope.atlas.run import RULES
-from convscope.backward_rules import DECONVNET, GUIDED
+from convscope.backward_rules import DECONVNET, GUIDED, Rule
 from convscope.diagnosis import outstanding
-from convscope.errors import AttributionError, NotFiniteError, UnreadableImage
+from convscope.errors import ConvscopeError, NotFiniteError, UnreadableImage
 from convscope.filters import display
 from convscope.geometry import Box
 from convscope.graph import LayerNode
 from convscope.preprocess import Preprocess
 from convscope.projections import Projection, project
-from convscope.scanner.batches import batches
+from convscope.scanner.batches import Batch, batches
 from convscope.scanner.compute import part
 from convscope.scanner.plan import Plan
 from convscope.scanner.worker import threads
@@ -137,7 +136,8 @@ class Projecting:
                     shards.write(note, json.dumps(self.reasons).encode())
                 self.reasons |= {int(number): reason for number, reason in json.loads(note.read_bytes()).items()}
                 advance(len(some))
-        (self.folder / "projections").mkdir(exist_ok=True)
+        if self.layers:
+            (self.folder / "projections").mkdir(exist_ok=True)
         return {
             layer.likes.slug: {"reason": self.reasons[number]} if number in self.reasons else self._sheets(layer, array)
             for number, (layer, array) in enumerate(zip(self.layers, tiles, strict=True))
@@ -167,32 +167,36 @@ class Projecting:
                 raise UnreadableImage(f"{skip['name']}: changed during the scan, now {skip['reason']}")
             wishes = [(row, wish) for row, image in enumerate(batch.ids.tolist()) for wish in self.wanted[image]]
             for side, rule in enumerate(_BY.values()):
-                for (number, row, rank), found in self._found(batch.inputs, wishes, rule):
+                for (number, row, rank), found in self._found(batch, wishes, rule):
                     layer = self.layers[number]
                     column = side * layer.likes.ids.shape[1] + rank
                     tiles[number][row, column] = tile(
                         found, layer.crop(row, rank), layer.likes.tile, self.plan.network.preprocess
                     )
 
-    def _found(
-        self, inputs: Tensor, wishes: Iterable[tuple[int, Wish]], rule: Any
-    ) -> Iterator[tuple[Wish, Projection]]:
-        """The projections of some wishes, each on a row of the inputs; a layer that has none is noted with a reason."""
+    def _found(self, batch: Batch, wishes: Iterable[tuple[int, Wish]], rule: Rule) -> Iterator[tuple[Wish, Projection]]:
+        """The projections of wishes, each on a row of the batch; a layer that cannot be projected is left out, and the
+        reason is kept.
+        """
         wishes = [(row, wish) for row, wish in wishes if wish[0] not in self.reasons]
         neurons = [(row, self.layers[number].neuron(unit, rank)) for row, (number, unit, rank) in wishes]
         try:
-            found = project(self.plan.network, inputs, neurons, rule)
-        except NotFiniteError as error:  # one image has nothing to show
-            yield from self._found(inputs, [each for each in wishes if each[0] != error.image], rule)
-        except AttributionError as error:
+            found = project(self.plan.network, batch.inputs, neurons, rule)
+        except ConvscopeError as error:
             numbers = sorted({number for _, (number, _, _) in wishes})
             if len(numbers) == 1:
-                self.reasons[numbers[0]] = str(error)
+                self.reasons[numbers[0]] = _said(error, batch)
                 return
             for number in numbers:
-                yield from self._found(inputs, [each for each in wishes if each[1][0] == number], rule)
+                yield from self._found(batch, [each for each in wishes if each[1][0] == number], rule)
         else:
             yield from zip([wish for _, wish in wishes], found, strict=True)
+
+
+def _said(error: ConvscopeError, batch: Batch) -> str:
+    if isinstance(error, NotFiniteError):
+        return f"{error.what} of image {int(batch.ids[error.image])} is not finite"
+    return str(error)
 
 
 def tile(found: Projection, crop: Box, size: tuple[int, int], preprocess: Preprocess) -> NDArray[np.uint8]:
