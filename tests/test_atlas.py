@@ -329,7 +329,7 @@ FILES = [
 
 def test_these_are_the_files_of_an_atlas(atlas: Atlas) -> None:
     assert set(FILES) < atlas.run["files"].keys()
-    assert len(atlas.run["files"]) == 8
+    assert len(atlas.run["files"]) == 11
 
 
 @pytest.mark.parametrize("name", FILES)

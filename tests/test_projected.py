@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from convscope.address import Neuron, Unit
 from convscope.atlas import Atlas
 from convscope.atlas.run import sealed
 from convscope.attribution import CAM, Deconvnet, GradCAM, GuidedBackprop
+from convscope.cli import main
 from convscope.diagnosis import outstanding
 from convscope.errors import AddressError, AtlasError
 from convscope.geometry import Box
@@ -340,6 +342,22 @@ def test_the_tour_takes_layers_by_name(small: tuple[Network, Atlas]) -> None:
     assert list(tour.draw(small[1], ["3"], 1)[1]) == ["3"]
     with pytest.raises(AddressError, match="no layer 'x'"):
         tour.draw(small[1], ["x"])
+
+
+def test_the_command_draws_the_tour_and_says_what_is_on_it(small: tuple[Network, Atlas], tmp_path: Path) -> None:
+    def run(*words: object, code: int = 0) -> Any:
+        done = CliRunner().invoke(main, ["figure", "tour", str(small[1].path), *map(str, words)])
+        assert done.exit_code == code, done.output
+        return done
+
+    about = json.loads(run("-o", tmp_path / "t.pdf", "--layers", "3", "--units", 2, "--json").stdout)
+    assert about["figure"] == str(tmp_path / "t.pdf")
+    assert about["units"] == {"3": outstanding(small[1].layer("3").summary)[:2]}
+    assert (tmp_path / "t.pdf").read_bytes()[:4] == b"%PDF"
+    run("-o", tmp_path / "t.svg")
+    assert "3:0" in (tmp_path / "t.svg").read_text()
+    assert "no layer 'x'" in run("-o", tmp_path / "t.png", "--layers", "x", code=1).stderr
+    assert "--layers names no layer" in run("-o", tmp_path / "t.png", "--layers", ",", code=2).stderr
 
 
 def test_a_scan_takes_gradients_and_leaves_none(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 import convscope
 from accessibility import violations
 from browsing import DESKTOP, PHONE, watched
-from convscope.render.text import figure
+from convscope.render.text import figure, percent
 from test_report_data import planted
 
 if TYPE_CHECKING:
@@ -309,6 +309,39 @@ def test_the_patch_on_the_page_is_the_patch(full_atlas: Atlas, full_report: Path
         seen = np.asarray(shot.resize(patch.size, Image.Resampling.BOX), float)
         inner = (slice(1, -1), slice(1, -1))  # the drawing has rounded corners
         assert np.abs(seen - np.asarray(patch, float))[inner].mean() < 6
+
+
+@pytest.mark.parametrize("rule", ["deconvnet", "guided"])
+def test_the_projection_on_the_page_is_that_of_its_patch(
+    full_atlas: Atlas, full_report: Path, page: Page, rule: str
+) -> None:
+    """In the place of its rank, pixel by pixel, and as large as the patch beside it; of a second unit as well."""
+    for index in (3, 11):
+        unit = full_atlas[f"c3:{index}"]
+        show(page, full_report, f"layers/001-c3/unit.html#{index}")
+        assert page.locator(f"#{rule} .tile").count() == 9
+        for rank in (0, 5):
+            tile = page.locator(f"#{rule} .tile").nth(rank)
+            shot = Image.open(io.BytesIO(tile.screenshot())).convert("L")
+            expected = unit.projection(rank, rule).convert("L")
+            seen = np.asarray(shot.resize(expected.size, Image.Resampling.BOX), float)
+            assert np.abs(seen - np.asarray(expected, float))[1:-1, 1:-1].mean() < 6
+            patch = page.locator("#patches figure > svg").nth(rank).bounding_box()
+            beside = tile.bounding_box()
+            assert patch is not None
+            assert beside is not None
+            assert abs(patch["y"] - beside["y"]) < 1
+            assert abs(patch["height"] - beside["height"]) < 1
+            assert f"rank {rank + 1}, {unit.best(9)[rank].name}" in (tile.get_attribute("aria-label") or "")
+
+
+def test_class_maps_are_seen_with_class_and_score(full_atlas: Atlas, full_report: Path, page: Page) -> None:
+    show(page, full_report, "images/02.html")
+    guesses = full_atlas.samples[2].prediction[:3]
+    figures = page.locator(".class-maps figure")
+    assert figures.locator("b").all_inner_texts() == [guess.name for guess in guesses]
+    assert [percent(guess.score) in figures.nth(i).inner_text() for i, guess in enumerate(guesses)] == [True] * 3
+    assert all(page.evaluate("[...document.querySelectorAll('.class-maps img')].map((image) => image.naturalWidth)"))
 
 
 def test_the_strip_on_a_layer_page_is_the_patch(full_atlas: Atlas, full_report: Path, page: Page) -> None:

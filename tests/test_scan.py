@@ -347,7 +347,9 @@ def test_progress_counts_up_to_the_total(tmp_path: Path, lenet: Network, digits:
     scanning = [each for each in calls if each.phase == "scanning"]
     assert scanning == [Progress("scanning", done, 30) for done in (8, 16, 24, 30)]
     pictures = [each for each in calls if each.phase == "pictures"]
-    assert calls == scanning + pictures
+    projecting = [each for each in calls if each.phase == "projecting"]
+    assert calls == scanning + pictures + projecting
+    assert projecting[-1] == Progress("projecting", projecting[-1].total, projecting[-1].total)
     assert pictures[-1] == Progress("pictures", len(atlas.pictures), len(atlas.pictures))
 
 
