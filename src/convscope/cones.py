@@ -11,6 +11,7 @@ the crop: a crop of the image would not do. An operation without a rule for crop
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -26,7 +27,7 @@ from convscope.execution import alone, tensors_in, together, written_by
 from convscope.geometry import Ints
 from convscope.graph import Graph, Node, sources
 from convscope.network import Network
-from convscope.replay import Base, Replay
+from convscope.replay import Base, Replay, Values
 from convscope.steps import LINEAR, Step, steps
 
 _BYTES, _MOST = 1 << 24, 64  # of the largest map of a batch, if all of it were needed; and signals
@@ -43,6 +44,31 @@ class Image(Base):
     def __init__(self, replay: Replay, image: Tensor) -> None:
         super().__init__(replay, image)
         self.slopes: dict[int, Tensor] = {}
+
+
+class Images:
+    """The images of some signals.
+
+    Args:
+        owners: the image of each signal.
+    """
+
+    def __init__(self, owners: Sequence[Image]) -> None:
+        starts = [i for i in range(len(owners)) if i == 0 or owners[i] is not owners[i - 1]]
+        self.runs = [(owners[a], slice(a, b)) for a, b in itertools.pairwise([*starts, len(owners)])]
+        """An image, and which signals are of it, one after the other."""
+
+    def constant(self, value: int) -> Tensor:
+        """A value that is the same for all images, or has the same shape where that is all that is asked for."""
+        return self.runs[0][0].tensors[value].detach()
+
+    def cut(self, places: Places, of: Callable[[Image], Tensor], fill: float = 0.0) -> Tensor:
+        """Windows, each of its own image, (n, height, width, ...); `of` an image is a map by positions."""
+        parts = [
+            cut(of(image), None, Places(places.top[mine], places.left[mine], places.height, places.width), fill)
+            for image, mine in self.runs
+        ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 class Cones:
@@ -78,16 +104,28 @@ class Cones:
         with torch.no_grad():
             return Image(self.replay, image)
 
-    def down(self, image: Image, value: int, places: Sequence[tuple[int, ...]], starts: Tensor) -> Patches | None:
+    @property
+    def bytes(self) -> int:
+        """What an image gives takes so many, about."""
+        values = {value for node in self.replay.nodes for value in node.outputs}
+        return 4 * sum(math.prod(self.graph.shapes[value]) for value in values)
+
+    def down(
+        self, owners: Image | Sequence[Image], value: int, places: Sequence[tuple[int, ...]], starts: Tensor
+    ) -> Patches | None:
         """What is left at the image of signals (n,) at one place (0, ...) of a value each.
 
         None where no operations that have a gradient lead there.
+
+        Args:
+            owners: the image of each signal, or of all; it is fastest if those of one image are side by side.
         """
+        images = Images([owners] * len(places) if isinstance(owners, Image) else owners)
         signals = {value: self._start(value, np.array(places, np.int64), starts)}
         for step in reversed(self.steps):
             found = {value: signals.pop(value) for node in step.nodes for value in node.outputs if value in signals}
             if found:
-                self._add(signals, self._passed(step, found, image))
+                self._add(signals, self._passed(step, found, images))
         at_image = signals.get(self.graph.input)
         assert not isinstance(at_image, Tensor)
         return at_image
@@ -102,33 +140,41 @@ class Cones:
         rows[(number, 0 * number, 0 * number, *where.T[1:-2])] = starts
         return Patches(Places(where[:, -2].copy(), where[:, -1].copy(), 1, 1), rows)
 
-    def _passed(self, step: Step, found: Signals, image: Image) -> Signals:
+    def _passed(self, step: Step, found: Signals, images: Images) -> Signals:
         if step.how == "gradient":
-            return self._back(step.nodes[0], found, image)
+            return self._back(step.nodes[0], found, images)
         signal = found[step.output]
         numbers = _numbers(signal)
         if step.how == "slope":
-            numbers = numbers * self._slope(step, signal, image)
+            numbers = numbers * self._slope(step, signal, images)
         elif step.how == "rule":
             assert self.rule is not None
-            numbers = self.rule.signal(numbers, lambda: self._slope(step, signal, image))
+            numbers = self.rule.signal(numbers, lambda: self._slope(step, signal, images))
         return {step.inputs[0]: _with(signal, numbers)}
 
-    def _slope(self, step: Step, signal: Signal, image: Image) -> Tensor:
+    def _slope(self, step: Step, signal: Signal, images: Images) -> Tensor:
         """The derivative of a step that works on every number by itself, where a signal is."""
-        if step.output not in image.slopes:
-            output = image.tensors[step.output]
-            if _numbers(signal).numel() < output.numel():  # so it is not worth while for all of the image
-                return self._derivative(step, signal, image)
-            image.slopes[step.output] = self._derivative(step, self._signal(step.output, output[None]), image)
-        slope = image.slopes[step.output]
-        return cut(slope, None, signal.places) if isinstance(signal, Patches) else slope
+        every = len(images.runs) * images.constant(step.output).numel()
+        known = all(step.output in image.slopes for image, _ in images.runs)
+        if not known and _numbers(signal).numel() < every:  # so it is not worth while for all of each image
+            return self._derivative(step, signal, images)
+        if isinstance(signal, Patches):
+            return images.cut(signal.places, lambda image: self._slope_of(step, image))
+        runs = [(self._slope_of(step, image), mine.stop - mine.start) for image, mine in images.runs]
+        return torch.cat([_repeated(slope, many) for slope, many in runs])
 
-    def _derivative(self, step: Step, where: Signal, image: Image) -> Tensor:
+    def _slope_of(self, step: Step, image: Image) -> Tensor:
+        """The same of all of an image, which its signals share."""
+        if step.output not in image.slopes:
+            everywhere = self._signal(step.output, image.tensors[step.output][None])
+            image.slopes[step.output] = self._derivative(step, everywhere, Images([image]))
+        return image.slopes[step.output]
+
+    def _derivative(self, step: Step, where: Signal, images: Images) -> Tensor:
         signals = {step.output: _with(where, torch.ones_like(_numbers(where)))}
         for node in reversed(step.nodes):
             mine = {value: signals.pop(value) for value in node.outputs if value in signals}
-            self._add(signals, self._back(node, mine, image) if mine else {})
+            self._add(signals, self._back(node, mine, images) if mine else {})
         value = step.inputs[0]
         found = signals.get(value)
         if found is None:
@@ -151,39 +197,39 @@ class Cones:
 
     # --- one operation on windows -------------------------------------------------------------------------------------
 
-    def _back(self, node: Node, found: Signals, image: Image) -> Signals:
+    def _back(self, node: Node, found: Signals, images: Images) -> Signals:
         """The gradient of an operation: signals at its inputs from those at its outputs."""
         if node.index not in self.replay.rules:
-            return self._back_in_full(node, found, image)
+            return self._back_in_full(node, found, images)
         patches = {value: signal for value, signal in found.items() if isinstance(signal, Patches)}
         places = _union([each.places for each in patches.values()], self._size(node.outputs[0]))
         rows = {value: self._moved(value, each, places) for value, each in patches.items()}
         signals: Signals = {}
-        for value, seen in self._back_on_crops(node, rows, places, image):
+        for value, seen in self._back_on_crops(node, rows, places, images):
             self._add(signals, {value: self._inside(value, seen)})
         return signals
 
     def _back_on_crops(
-        self, node: Node, found: dict[int, Tensor], places: Places, image: Image
+        self, node: Node, found: dict[int, Tensor], places: Places, images: Images
     ) -> Iterator[tuple[int, Patches]]:
         """Windows at the inputs, which may reach beyond the map, from rows at the outputs."""
         if node.op == "convolution":
-            yield node.arguments["input"].value, self._unconvolved(node, found[node.outputs[0]], places, image)
+            yield node.arguments["input"].value, self._unconvolved(node, found[node.outputs[0]], places, images)
             return
         if node.op == "avg_pool3d":
             yield node.inputs[0], Patches(places, self._mixed(node, found[node.outputs[0]]))
             return
-        crops = _Crops(self.graph, image, node.op.removesuffix("_") in LINEAR)
+        crops = _Crops(self.graph, images, node.op.removesuffix("_") in LINEAR)
         results = dict(zip(node.outputs, tensors_in(self.replay.rules[node.index](node, crops, places)), strict=True))
         gradients = _gradients(results, {value: maps(rows) for value, rows in found.items()}, crops.leaves)
         for (value, where), gradient in zip(crops.where, gradients, strict=True):
             if gradient is not None:
                 yield value, Patches(where, by_position(gradient))
 
-    def _unconvolved(self, node: Node, rows: Tensor, places: Places, image: Image) -> Patches:
+    def _unconvolved(self, node: Node, rows: Tensor, places: Places, images: Images) -> Patches:
         """A convolution is linear: the signal alone goes through the transposed one."""
         arguments = node.arguments
-        weight = image.tensors[arguments["weight"].value].detach()
+        weight = images.constant(arguments["weight"].value)
         stride, dilation, groups = arguments["stride"], arguments["dilation"], arguments["groups"]
         reach = [1 + step * (size - 1) for step, size in zip(dilation, weight.shape[2:], strict=True)]
         seen = places.seen(stride, arguments["padding"], reach)
@@ -216,8 +262,16 @@ class Cones:
 
     # --- one operation in full ----------------------------------------------------------------------------------------
 
-    def _back_in_full(self, node: Node, found: Signals, image: Image) -> Signals:
+    def _back_in_full(self, node: Node, found: Signals, images: Images) -> Signals:
         wholes = {value: self._whole(value, signal) for value, signal in found.items()}
+        runs = [
+            self._back_of(image, node, {value: whole[mine] for value, whole in wholes.items()})
+            for image, mine in images.runs
+        ]
+        return {value: self._signal(value, torch.cat([run[value] for run in runs])) for value in runs[0]}
+
+    def _back_of(self, image: Image, node: Node, wholes: Values) -> Values:
+        """The same for signals of one image, each in full, (n, *shape)."""
         count, at_once = len(next(iter(wholes.values()))), node.index in self.replay.together
         own = {value: image.tensors[value].detach() for value in node.inputs}
         varying = [value for value in dict.fromkeys(sources(node)) if value in self.graph.dependent]
@@ -235,11 +289,11 @@ class Cones:
         else:
             parts = [{value: whole[i] for value, whole in wholes.items()} for i in range(count)]
         gradients = [_gradients(results, part, list(leaves.values())) for part in parts]
-        signals: Signals = {}
+        signals: Values = {}
         for value, each in zip(leaves, zip(*gradients, strict=True), strict=True):
             known = [gradient for gradient in each if gradient is not None]
             if known:
-                signals[value] = self._signal(value, torch.cat(known).reshape(count, *self.graph.shapes[value]))
+                signals[value] = torch.cat(known).reshape(count, *self.graph.shapes[value])
         return signals
 
     def _whole(self, value: int, signal: Signal) -> Tensor:
@@ -286,19 +340,19 @@ class Cones:
 
 
 class _Crops:
-    """Crops of the values of an image for the rules of `crop_rules`; those by which is differentiated are `leaves`.
+    """Crops of the values of images for the rules of `crop_rules`; those by which is differentiated are `leaves`.
 
     Args:
         linear: their numbers do not matter.
     """
 
-    def __init__(self, graph: Graph, image: Image, linear: bool) -> None:
-        self.graph, self.image, self.linear = graph, image, linear
+    def __init__(self, graph: Graph, images: Images, linear: bool) -> None:
+        self.graph, self.images, self.linear = graph, images, linear
         self.leaves: list[Tensor] = []
         self.where: list[tuple[int, Places]] = []
 
     def tensor(self, value: int) -> Tensor:
-        return self.image.tensors[value].detach()
+        return self.images.constant(value)
 
     def crop(self, value: int, places: Places, *, fill: float = 0.0, shape: tuple[int, ...] = ()) -> Tensor:
         shape = shape or self.graph.shapes[value]
@@ -318,7 +372,7 @@ class _Crops:
         return self.crop(value, places).clone()
 
     def _cut(self, value: int, places: Places, fill: float, shape: tuple[int, ...]) -> Tensor:
-        return maps(cut(self.image.by_position(value, shape).detach(), None, places, fill))
+        return maps(self.images.cut(places, lambda image: image.by_position(value, shape).detach(), fill))
 
 
 def _gradients(results: dict[int, Tensor], signals: dict[int, Tensor], leaves: list[Tensor]) -> Sequence[Tensor | None]:

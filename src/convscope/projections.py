@@ -9,7 +9,7 @@ The signal starts at the activation's own value, and goes down by the gradient o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,8 @@ from convscope.receptive_field import receptive_fields
 from convscope.recorder import record
 from convscope.scored import UnitTarget
 from convscope.targets import understand
+
+_ROOM = 1 << 28  # bytes of what images gave that are kept at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,15 @@ def project(
         AddressError: there is no such layer, unit or position.
         AttributionError: the rule cannot be applied to the network, or something is not finite.
     """
+    return project_by(network, images, neurons, [rule])[0]
+
+
+def project_by(
+    network: Network, images: Tensor, neurons: Sequence[tuple[int, Neuron]], rules: Sequence[Rule | None]
+) -> list[list[Projection]]:
+    """The same by several rules: the images are run once. The other arguments and the errors are those of `project`."""
     if not neurons:
-        return []
+        return [[] for _ in rules]
     rows = [row for row, _ in neurons]
     if min(rows) < 0 or max(rows) >= len(images):
         raise AttributionError(
@@ -76,8 +85,8 @@ def project(
     with gradients.untouched(network):
         graph = record(network.module, images[:1])
         targets = understand([neuron for _, neuron in neurons], network, graph, len(neurons))
-        job = _Job(network, graph, images, [target for target in targets if isinstance(target, UnitTarget)], rows, rule)
-        return job.run()
+        units = [target for target in targets if isinstance(target, UnitTarget)]
+        return _Job(network, graph, images, units, rows, rules).run()
 
 
 class _Job:
@@ -85,65 +94,84 @@ class _Job:
 
     def __init__(
         self, network: Network, graph: Graph, images: Tensor, targets: Sequence[UnitTarget], rows: list[int],
-        rule: Rule | None,
+        rules: Sequence[Rule | None],
     ) -> None:  # fmt: skip
-        self.network, self.graph, self.images, self.rule = network, graph, images, rule
+        self.network, self.graph, self.images = network, graph, images
         self.targets, self.rows = targets, rows
         fields = receptive_fields(graph)
         grids = {target.layer.response: fields.grid(target.layer, "exact") for target in targets}
         self.boxes = [
             grids[target.layer.response].box(*divmod(target.place or 0, target.columns)) for target in targets
         ]
-        self.cones = Cones(network, graph, list(grids), images[:1], rule)
+        self.cones = [Cones(network, graph, list(grids), images[:1], rule) for rule in rules]
 
-    def run(self) -> list[Projection]:
-        """In the order of the neurons."""
-        found: dict[int, Projection] = {}
-        for row in dict.fromkeys(self.rows):
-            mine = [i for i, each in enumerate(self.rows) if each == row]
+    def run(self) -> list[list[Projection]]:
+        """By each rule, in the order of the neurons."""
+        found: list[dict[int, Projection]] = [{} for _ in self.cones]
+        rows = list(dict.fromkeys(self.rows))
+        together = max(1, _ROOM // max(1, self.cones[0].bytes))
+        for first in range(0, len(rows), together):
+            some = set(rows[first : first + together])
+            mine = [i for i, row in enumerate(self.rows) if row in some]
+            given = {} if all(each.obstacle for each in self.cones) else {row: self._given(row) for row in some}
+            for cones, done in zip(self.cones, found, strict=True):
+                done |= self._by_cones(cones, given, mine) if cones.obstacle is None else self._in_full(cones, mine)
+        return [[done[i] for i in range(len(self.rows))] for done in found]
+
+    def _given(self, row: int) -> Image:
+        return self.cones[0].values_of(self.images[row : row + 1])
+
+    def _in_full(self, cones: Cones, numbers: Sequence[int]) -> dict[int, Projection]:
+        """A full pass for each neuron."""
+        found = {}
+        for i in numbers:
+            row = self.rows[i]
             try:
-                if self.cones.obstacle is None:
-                    found |= self._by_cones(row, mine)
-                else:
-                    found |= {i: self._by_a_full_pass(row, i) for i in mine}
+                image = self.images[row : row + 1]
+                passed = gradients.run(self.network, self.graph, image, [self.targets[i]], cones.rule)
+                start = passed.scores.clamp(min=0)
+                whole = passed.gradient(start)[0]
             except NotFiniteError as error:
                 raise NotFiniteError(error.what, row) from error
-        return [found[i] for i in range(len(self.rows))]
+            box = self.boxes[i]
+            values = whole[:, box.y0 : box.y1, box.x0 : box.x1].to("cpu", torch.float32, copy=True)
+            found[i] = Projection(values, box.as_tuple(), float(start), cones.obstacle)
+        return found
 
-    def _by_a_full_pass(self, row: int, i: int) -> Projection:
-        passed = gradients.run(self.network, self.graph, self.images[row : row + 1], [self.targets[i]], self.rule)
-        start = passed.scores.clamp(min=0)
-        whole = passed.gradient(start)[0]
-        box = self.boxes[i]
-        values = whole[:, box.y0 : box.y1, box.x0 : box.x1].to("cpu", torch.float32, copy=True)
-        return Projection(values, box.as_tuple(), float(start), self.cones.obstacle)
-
-    def _by_cones(self, row: int, numbers: list[int]) -> dict[int, Projection]:
-        image = self.cones.values_of(self.images[row : row + 1])
+    def _by_cones(self, cones: Cones, given: Mapping[int, Image], numbers: Sequence[int]) -> dict[int, Projection]:
+        """Neurons of a layer together, also where they are on different images."""
         found: dict[int, Projection] = {}
-        size = self.cones.batch
         for value in dict.fromkeys(self.targets[i].layer.response for i in numbers):
             mine = [i for i in numbers if self.targets[i].layer.response == value]
             mine.sort(key=lambda i: (self.boxes[i].height, self.boxes[i].width))  # windows of a batch have one size
-            for first in range(0, len(mine), size):
-                found |= self._batch(image, value, mine[first : first + size])
+            for first in range(0, len(mine), cones.batch):
+                some = sorted(mine[first : first + cones.batch], key=lambda i: self.rows[i])
+                found |= self._batch(cones, given, value, some)
         return found
 
-    def _batch(self, image: Image, value: int, numbers: Sequence[int]) -> dict[int, Projection]:
-        """Neurons of one layer."""
-        places = [_place(self.targets[i]) for i in numbers]
-        scores = torch.stack([image.tensors[value][place] for place in places])
-        gradients.check_finite(scores, "the score")
+    def _batch(
+        self, cones: Cones, given: Mapping[int, Image], value: int, numbers: Sequence[int]
+    ) -> dict[int, Projection]:
+        """Neurons of one layer, those of an image side by side."""
+        places, owners = [_place(self.targets[i]) for i in numbers], [given[self.rows[i]] for i in numbers]
+        scores = torch.stack([image.tensors[value][place] for image, place in zip(owners, places, strict=True)])
+        self._check(scores, "the score", numbers)
         starts = scores.clamp(min=0)
-        signal = self.cones.down(image, value, places, starts)
+        signal = cones.down(owners, value, places, starts)
         if signal is None:
             raise AttributionError(gradients.UNCONNECTED)
-        gradients.check_finite(signal.rows, "the gradient")
+        self._check(signal.rows, "the gradient", numbers)
         rows = signal.rows.to("cpu", torch.float32)
         return {
             i: Projection(_cut(signal.places, rows, n, self.boxes[i]), self.boxes[i].as_tuple(), float(starts[n]))
             for n, i in enumerate(numbers)
         }
+
+    def _check(self, values: Tensor, what: str, numbers: Sequence[int]) -> None:
+        try:
+            gradients.check_finite(values, what)
+        except NotFiniteError as error:
+            raise NotFiniteError(error.what, self.rows[numbers[error.image]]) from error
 
 
 def _place(target: UnitTarget) -> tuple[int, ...]:

@@ -24,15 +24,14 @@ from PIL import Image
 
 from convscope import shards, sprites
 from convscope.address import Neuron, Unit
-from convscope.atlas.run import RULES
-from convscope.backward_rules import DECONVNET, GUIDED, Rule
+from convscope.backward_rules import DECONVNET, GUIDED
 from convscope.diagnosis import outstanding
 from convscope.errors import ConvscopeError, NotFiniteError, UnreadableImage
 from convscope.filters import display
 from convscope.geometry import Box
 from convscope.graph import LayerNode
 from convscope.preprocess import Preprocess
-from convscope.projections import Projection, project
+from convscope.projections import Projection, project_by
 from convscope.scanner.batches import Batch, batches
 from convscope.scanner.compute import part
 from convscope.scanner.plan import Plan
@@ -42,12 +41,12 @@ from convscope.sprites import Likes
 from convscope.statistics.moments import summary
 from convscope.statistics.topk import NOBODY
 
-_PASSES = 4  # FLOPs of all projections, in those of the pass over the images; they take about as long as the scan
+_PASSES = 2  # FLOPs of all projections, in those of the pass over the images; they take about as long as the scan
 _LEAST = 3e11  # FLOPs that are always allowed: a few seconds
 _TOGETHER = 64  # images
 _GREY = 128
 _STRETCH = 99.5  # per cent of a tile's magnitudes that are not clipped [METHODS 7.1]
-_BY = dict(zip(RULES, (DECONVNET, GUIDED), strict=True))
+_BY = (DECONVNET, GUIDED)  # as `RULES` calls them
 _AT_OUTPUT = "units were read at the raw output of their layer, and a projection starts at the response"
 
 
@@ -162,35 +161,33 @@ class Projecting:
 
     def _project(self, images: Sequence[int], tiles: Sequence[NDArray[np.uint8]]) -> None:
         """Cut the tiles of some images."""
-        for batch in batches(self.plan.images, self.plan.network.preprocess, images, self.plan.batch_size):
+        for batch in batches(self.plan.images, self.plan.network.preprocess, images, len(images)):
             for skip in batch.skipped:  # it was readable in the scan a moment ago
                 raise UnreadableImage(f"{skip['name']}: changed during the scan, now {skip['reason']}")
             wishes = [(row, wish) for row, image in enumerate(batch.ids.tolist()) for wish in self.wanted[image]]
-            for side, rule in enumerate(_BY.values()):
-                for (number, row, rank), found in self._found(batch, wishes, rule):
-                    layer = self.layers[number]
+            for (number, row, rank), found in self._found(batch, wishes):
+                layer, preprocess = self.layers[number], self.plan.network.preprocess
+                for side, each in enumerate(found):
                     column = side * layer.likes.ids.shape[1] + rank
-                    tiles[number][row, column] = tile(
-                        found, layer.crop(row, rank), layer.likes.tile, self.plan.network.preprocess
-                    )
+                    tiles[number][row, column] = tile(each, layer.crop(row, rank), layer.likes.tile, preprocess)
 
-    def _found(self, batch: Batch, wishes: Iterable[tuple[int, Wish]], rule: Rule) -> Iterator[tuple[Wish, Projection]]:
-        """The projections of wishes, each on a row of the batch; a layer that cannot be projected is left out, and the
-        reason is kept.
+    def _found(self, batch: Batch, wishes: Iterable[tuple[int, Wish]]) -> Iterator[tuple[Wish, Sequence[Projection]]]:
+        """The projections of wishes by each rule, each on a row of the batch; a layer that cannot be projected is left
+        out, and the reason is kept.
         """
         wishes = [(row, wish) for row, wish in wishes if wish[0] not in self.reasons]
         neurons = [(row, self.layers[number].neuron(unit, rank)) for row, (number, unit, rank) in wishes]
         try:
-            found = project(self.plan.network, batch.inputs, neurons, rule)
+            found = project_by(self.plan.network, batch.inputs, neurons, _BY)
         except ConvscopeError as error:
             numbers = sorted({number for _, (number, _, _) in wishes})
             if len(numbers) == 1:
                 self.reasons[numbers[0]] = _said(error, batch)
                 return
             for number in numbers:
-                yield from self._found(batch, [each for each in wishes if each[1][0] == number], rule)
+                yield from self._found(batch, [each for each in wishes if each[1][0] == number])
         else:
-            yield from zip([wish for _, wish in wishes], found, strict=True)
+            yield from zip([wish for _, wish in wishes], zip(*found, strict=True), strict=True)
 
 
 def _said(error: ConvscopeError, batch: Batch) -> str:
