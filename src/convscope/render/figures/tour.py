@@ -141,7 +141,7 @@ def _caption(atlas: Atlas, layers: int, shown: Mapping[str, Sequence[int]]) -> s
     most = max(len(units) for units in shown.values())
     images = f"{atlas.run['results']['images']} images of {atlas.source}"
     return (
-        f"{some}, and of each the {most} units whose best image stands out most from their usual response, of "
+        f"{some}, and of each the {most} units whose best image stands out most from its usual response, of "
         f"{images}. Right: the nine patches that excite the unit most, best first, cut to its field; the plain colour "
         "is outside the image. Left: what of each patch excites the unit, its strongest response projected back to the "
         "pixels by a deconvnet (Zeiler and Fergus 2014); mid-grey is zero, and every tile has its own scale. "
