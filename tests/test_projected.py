@@ -145,6 +145,22 @@ def test_some_units_are_those_that_stand_out_most(tmp_path: Path, small: tuple[N
             layer[other].projection(0)
 
 
+def test_a_smaller_report_has_the_projections_of_its_units(small: tuple[Network, Atlas], tmp_path: Path) -> None:
+    _, atlas = small
+    report = convscope.write_report(atlas, tmp_path / "report", units=2).parent
+    for layer in (atlas.layer("0"), atlas.layer("3")):
+        script = (report / "layers" / layer.record["slug"] / "geometry.js").read_text()
+        kept = json.loads(script.partition("(")[2].rstrip(");\n"))["projections"]
+        assert kept["units"] == sorted(outstanding(layer.summary)[:2])
+        with Image.open(report / kept["sheets"][0]) as sheet:
+            for row, unit in enumerate(kept["units"]):
+                for column in (0, 4, 9, 17):
+                    y, x = row * kept["cell"][0], column * kept["cell"][1]
+                    tile = sheet.crop((x, y, x + kept["tile"][1], y + kept["tile"][0])).convert("RGB")
+                    rule = kept["rules"][column // 9]
+                    assert tile.tobytes() == layer[unit].projection(column % 9, rule).tobytes()
+
+
 def test_no_projections_where_none_are_wanted(tmp_path: Path) -> None:
     _, atlas = scanned(layers(), tmp_path / "atlas", projections=0)
     assert atlas.run["projections"] == {}

@@ -23,7 +23,7 @@ from convscope.errors import AtlasError
 from convscope.images import Arrays, ImageSet
 from convscope.network import Network
 from convscope.preprocess import Preprocess
-from convscope.scanner import Progress, scan
+from convscope.scanner import Progress, projections, scan
 from convscope.shards import ShardStore
 from odd_nets import ODD_NETS
 from running import contents
@@ -236,6 +236,7 @@ def left_alone(lenet: Network, digits: ImageSet, tmp_path_factory: pytest.TempPa
     folder, calls = tmp_path_factory.mktemp("alone") / "atlas", []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sprites, "_SHEET", 128)  # several sheets of pictures
+        patch.setattr(projections, "_TOGETHER", 16)
         scan(lenet, digits, folder, progress=calls.append, **INTERRUPTED)
     assert [each.phase for each in calls[:14]] == ["scanning"] * 13 + ["pictures"]
     assert len(calls) > 15
@@ -256,6 +257,7 @@ def test_an_interrupted_scan_goes_on_to_the_same_bytes(
     kind: type[BaseException],
 ) -> None:
     monkeypatch.setattr(sprites, "_SHEET", 128)
+    monkeypatch.setattr(projections, "_TOGETHER", 16)
     with pytest.raises(kind):
         scan(lenet, digits, tmp_path / "atlas", progress=raising(moment, kind), **INTERRUPTED)
     assert not (tmp_path / "atlas").exists()
@@ -333,9 +335,11 @@ from pathlib import Path
 import torch
 import convscope
 from convscope import scanner, shards, sprites
+from convscope.scanner import projections
 
 torch.set_num_threads(1)
 sprites._SHEET = 128
+projections._TOGETHER = 16
 shards._TOGETHER = 1  # so that there is a folded file early on
 network, images = convscope.load("digits:lenet5"), convscope.open_images("digits:test")
 
@@ -349,6 +353,7 @@ def scan(folder, moment):
         kill_at("first shard", now.phase == "scanning" and now.done == 12)
         kill_at("second shard", now.phase == "scanning" and now.done == 40)
         kill_at("pictures", now.phase == "pictures" and now.done >= 20)
+        kill_at("projecting", now.phase == "projecting" and now.done >= 20)
 
     def before(kind, method, name, chosen):
         original = getattr(kind, method)
@@ -374,7 +379,8 @@ for moment in sys.argv[2:]:
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-MOMENTS = ["first shard", "between shards", "second shard", "half a file", "pictures", "before the end", "cleaning up"]
+MOMENTS = ["first shard", "between shards", "second shard", "half a file", "pictures", "projecting", "before the end",
+           "cleaning up"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -398,6 +404,7 @@ def test_a_killed_scan_goes_on_to_the_same_bytes(
 ) -> None:
     target = killed / moment / "atlas"
     assert not target.exists()
+    monkeypatch.setattr(projections, "_TOGETHER", 16)
     assert target.with_name("atlas.partial").is_dir()
     monkeypatch.setattr(sprites, "_SHEET", 128)
     rest: list[Progress] = []
