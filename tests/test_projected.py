@@ -179,7 +179,9 @@ def test_the_work_of_all_projections_is_bounded(tmp_path: Path, monkeypatch: pyt
     for passes in (0.0, 0.05, 0.2, 0.5, 1.0):
         monkeypatch.setattr(projections, "_PASSES", passes)
         network, atlas = scanned(layers(), tmp_path / f"atlas{passes}", samples=0)
-        counts = [len((atlas.layer(each).projections or {"units": ()})["units"]) for each in ("0", "3")]
+        about = [atlas.layer(each).projections or {} for each in ("0", "3")]
+        assert all(passes or "take longer than the scan" in each["reason"] for each in about)
+        counts = [len(each.get("units", ())) for each in about]
         room = passes * IMAGES * sum(layer.flops for layer in record(network.module, network.example()).layers())
         many = max(counts)
         assert counts == [min(many, 4), min(many, 5)]

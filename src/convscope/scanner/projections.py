@@ -42,11 +42,14 @@ from convscope.statistics.moments import summary
 from convscope.statistics.topk import NOBODY
 
 _PASSES = 2  # FLOPs of all projections, in those of the pass over the images; they take about as long as the scan
-_LEAST = 3e11  # FLOPs that are always allowed: a few seconds
+_LEAST = 5e10  # FLOPs that are always allowed: a few seconds
 _TOGETHER = 64  # images
 _GREY = 128
 _STRETCH = 99.5  # per cent of a tile's magnitudes that are not clipped [METHODS 7.1]
 _BY = (DECONVNET, GUIDED)  # as `RULES` calls them
+_TOO_FEW = (
+    "it would take longer than the scan of so few images; convscope scan --projections N projects N units a layer"
+)
 _AT_OUTPUT = "units were read at the raw output of their layer, and a projection starts at the response"
 
 
@@ -118,23 +121,13 @@ class Projecting:
 
     def write(self, advance: Callable[[int], None]) -> dict[str, Any]:
         """Write the sheets; what goes into ``run.json`` comes back."""
-        if self.plan.at == "output":
-            return {layer.likes.slug: {"reason": _AT_OUTPUT} for layer in self.layers}
+        if self.plan.at == "output" or not all(len(layer.units) for layer in self.layers):
+            reason = _AT_OUTPUT if self.plan.at == "output" else _TOO_FEW
+            return {layer.likes.slug: {"reason": reason} for layer in self.layers}
         if not all(sprites.is_reserved(self._tiles(layer), self._shape(layer)) for layer in self.layers):
             self._begin()
         tiles = [open_memmap(self._tiles(layer), "r+") for layer in self.layers]
-        images = self.images
-        with threads(int(self.plan.job["threads"])):
-            for start in range(0, len(images), _TOGETHER):
-                some = images[start : start + _TOGETHER]
-                note = self.folder / f"projected-{start // _TOGETHER:04}.json"
-                if not note.exists():
-                    self._project(some, tiles)
-                    for array in tiles:
-                        array.flush()
-                    shards.write(note, json.dumps(self.reasons).encode())
-                self.reasons |= {int(number): reason for number, reason in json.loads(note.read_bytes()).items()}
-                advance(len(some))
+        self._project(tiles, advance)
         if self.layers:
             (self.folder / "projections").mkdir(exist_ok=True)
         return {
@@ -159,17 +152,35 @@ class Projecting:
         about = sprites.write_strips(self.folder, f"projections/{layer.likes.slug}", tiles)
         return about | {"units": layer.units.tolist()}
 
-    def _project(self, images: Sequence[int], tiles: Sequence[NDArray[np.uint8]]) -> None:
+    def _project(self, tiles: Sequence[np.memmap[Any, Any]], advance: Callable[[int], None]) -> None:
+        """Cut all tiles, those of a few images at a time; a note beside them says that they are there."""
+        images, done = self.images, 0
+        while (note := self._note(done)).exists():
+            self.reasons |= {int(number): reason for number, reason in json.loads(note.read_bytes()).items()}
+            advance(len(images[done * _TOGETHER : (done + 1) * _TOGETHER]))
+            done += 1
+        left = batches(self.plan.images, self.plan.network.preprocess, images[done * _TOGETHER :], _TOGETHER)
+        with threads(int(self.plan.job["threads"])):
+            for number, batch in enumerate(left, done):
+                self._cut(batch, tiles)
+                for array in tiles:
+                    array.flush()
+                shards.write(self._note(number), json.dumps(self.reasons).encode())
+                advance(len(batch.ids))
+
+    def _note(self, number: int) -> Path:
+        return self.folder / f"projected-{number:04}.json"
+
+    def _cut(self, batch: Batch, tiles: Sequence[np.memmap[Any, Any]]) -> None:
         """Cut the tiles of some images."""
-        for batch in batches(self.plan.images, self.plan.network.preprocess, images, len(images)):
-            for skip in batch.skipped:  # it was readable in the scan a moment ago
-                raise UnreadableImage(f"{skip['name']}: changed during the scan, now {skip['reason']}")
-            wishes = [(row, wish) for row, image in enumerate(batch.ids.tolist()) for wish in self.wanted[image]]
-            for (number, row, rank), found in self._found(batch, wishes):
-                layer, preprocess = self.layers[number], self.plan.network.preprocess
-                for side, each in enumerate(found):
-                    column = side * layer.likes.ids.shape[1] + rank
-                    tiles[number][row, column] = tile(each, layer.crop(row, rank), layer.likes.tile, preprocess)
+        for skip in batch.skipped:  # it was readable in the scan a moment ago
+            raise UnreadableImage(f"{skip['name']}: changed during the scan, now {skip['reason']}")
+        wishes = [(row, wish) for row, image in enumerate(batch.ids.tolist()) for wish in self.wanted[image]]
+        for (number, row, rank), found in self._found(batch, wishes):
+            layer, preprocess = self.layers[number], self.plan.network.preprocess
+            for side, each in enumerate(found):
+                column = side * layer.likes.ids.shape[1] + rank
+                tiles[number][row, column] = tile(each, layer.crop(row, rank), layer.likes.tile, preprocess)
 
     def _found(self, batch: Batch, wishes: Iterable[tuple[int, Wish]]) -> Iterator[tuple[Wish, Sequence[Projection]]]:
         """The projections of wishes by each rule, each on a row of the batch; a layer that cannot be projected is left
@@ -241,7 +252,7 @@ def prepare(plan: Plan, folder: Path, state: ShardState, likes: Sequence[Likes])
     many = _units(plan, [layer for layer in plan.layers if sees_patches(layer)], len(plan.ids))
     layers = []
     for node, like in zip(plan.layers, likes, strict=True):
-        if many and sees_patches(node):
+        if sees_patches(node) and plan.job["projections"] != 0:
             values = part(state, str(node.address), "topk")["values"].numpy()[:, : like.ids.shape[1]]
             units = sorted(outstanding(summary(part(state, str(node.address), "moments")))[:many])
             layers.append(_Layer(node, like, np.array(units, np.int64), values))
@@ -266,8 +277,8 @@ def _units(plan: Plan, layers: Sequence[LayerNode], images: int) -> int:
 
 
 def _work(plan: Plan, layer: LayerNode) -> float:
-    """FLOPs of one projection, about: of the layers below, on the part of the image that a unit sees."""
-    grid = plan.grid(layer)
+    """FLOPs of one projection, about: of the layers below, on the part of the image that a unit sees, gates too."""
+    grid = plan.grid(layer, "exact")
     below = {node.index for node in plan.graph.ancestors([layer.response])}
     box = grid.crop(*(cells // 2 for cells in grid.cells))
     share = min(1.0, box.height * box.width / (grid.image[0] * grid.image[1]))
