@@ -72,8 +72,7 @@ def export(
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; it must be at least 1")
     count = min(limit or COUNTS[split], COUNTS[split])
-    concepts = list(_concepts())
-    numbers = _numbers(concepts)
+    numbered = numbers()
     with new_folder(folder) as out, contextlib.ExitStack() as open_files:
         tables = {name: open_files.enter_context(_table(out, name, columns)) for name, columns in COLUMNS.items()}
         for kind in ("images", *(f"masks/{category}" for category in (*CATEGORIES, "instance"))):
@@ -82,29 +81,30 @@ def export(
             scene = render(label_set, split, index, size)
             file = f"{index:05}.png"
             Image.fromarray(scene.image).save(out / "images" / file, compress_level=3)  # a third of the time of 6
-            for category, values in _maps(scene, numbers):
+            for category, values in _maps(scene, numbered):
                 Image.fromarray(values).save(out / "masks" / category / file)
             for name, rows in _rows(scene).items():
                 tables[name]([f"images/{file}", *row] for row in rows)
             progress(index + 1, count)
         with _table(out, "concepts", ("number", "name", "category")) as write:
-            write(concepts)
+            write(concepts())
         (out / "world.json").write_text(json.dumps(_about(label_set, split, size, count), indent=1) + "\n")
     return count
 
 
-def _concepts() -> Iterator[Concept]:
-    """All concepts, numbered from 1."""
+def concepts() -> Iterator[Concept]:
+    """All concepts: number, name and category, numbered from 1."""
     names = {"scene": [place.name for place in PLACES]} | {category: TABLES[category][1:] for category in CATEGORIES}
     pairs = [(name, category) for category, each in names.items() for name in each]
     return ((number, *pair) for number, pair in enumerate(pairs, 1))
 
 
-def _numbers(concepts: Sequence[Concept]) -> dict[str, NDArray[Any]]:
+def numbers() -> dict[str, NDArray[Any]]:
     """By category: the number of the concept for each index of a label map; in 8 bits, or in 16 if there are many."""
-    type_ = np.min_scalar_type(len(concepts))
+    known = list(concepts())
+    type_ = np.min_scalar_type(len(known))
     return {
-        category: np.array([0, *(number for number, _, of in concepts if of == category)], type_)
+        category: np.array([0, *(number for number, _, of in known if of == category)], type_)
         for category in CATEGORIES
     }
 
