@@ -434,6 +434,15 @@ class TestColours:
         assert found.signature(0, 1) != plain.signature(0, 1)
         fails(f"colours:{found.spec}", "colours are labelled in it already")
 
+    def test_the_colour_of_a_smaller_map_is_that_of_the_middle(self, folder):
+        stripes = np.full((3, 9, 3), PAINTS["blue"][0], np.uint8)
+        stripes[1, 1::3] = PAINTS["red"][0]
+        Image.fromarray(stripes).save(folder / "images/a.png")
+        (folder / "images/a.jpg").unlink()
+        mask(folder / "masks/a.png", np.zeros((1, 3)))
+        found = with_colours(open_concepts(folder))
+        assert {found.concepts[number - 1].name for number in found.labels(0).present()} == {"red"}
+
     def test_images_without_labels(self, tmp_path):
         picture(tmp_path / "a.png", colour=PAINTS["green"][0])
         found = open_concepts(f"colours:{tmp_path}")
