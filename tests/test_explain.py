@@ -31,6 +31,7 @@ from convscope.recorder import record
 from convscope.render import maps, views
 from convscope.render.figures import sheet
 from convscope.render.figures.explanation import draw, draw_overview
+from convscope.report.explanations import write_explanations
 from convscope.targets import understand
 from explaining import network_of, state
 from reading import check
@@ -644,6 +645,16 @@ def test_several_images_have_folders_and_a_sheet_together(tmp_path: Path, image_
         assert (out / image["folder"] / image["maps"][0]["files"]["values"]).is_file()
     assert (out / "explanation.png").is_file()
     assert "sheet:" in result.stdout
+
+
+def test_targets_of_one_name_have_files_and_maps_of_their_own(tmp_path: Path) -> None:
+    found = explain(pooled(), pictures(2), "saliency", ([0, 1], [2, 3]), check="none")
+    told = write_explanations(found, tmp_path / "out")
+    for image, said in zip(found, told["images"], strict=True):
+        for cell, each in zip(image.cells, said["maps"], strict=True):
+            assert cell.found is not None
+            values = np.load(tmp_path / "out" / said["folder"] / each["files"]["values"])
+            np.testing.assert_array_equal(values, cell.found.values[0, 0].numpy())
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

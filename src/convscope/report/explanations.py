@@ -107,8 +107,9 @@ def write_image(image: Explained, about: About, folder: Path) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     draw(image, about).save(folder / "explanation.png")
     told = image.to_json()
-    for cell, each in zip(image.cells, told["maps"], strict=True):
-        each["files"] = {} if cell.found is None else _maps(cell, _file_name(cell, about), folder)
+    for place, (cell, each) in enumerate(zip(image.cells, told["maps"], strict=True)):
+        column = place % len(about.columns)
+        each["files"] = {} if cell.found is None else _maps(cell, _file_name(cell, about, column), folder)
     return told
 
 
@@ -126,10 +127,10 @@ def _maps(cell: Cell, name: str, folder: Path) -> dict[str, str]:
     return {names[suffix]: f"{name}{suffix}.npy" for suffix in arrays}
 
 
-def _file_name(cell: Cell, about: About) -> str:
-    """The method as it is written, and the number of the column if there are several."""
+def _file_name(cell: Cell, about: About, column: int) -> str:
+    """The method as it is written, and the number of the column, as two may have one name, if there are several."""
     name = re.sub(r"[^\w.=,-]", "-", cell.label)
-    return name if len(about.columns) == 1 else f"{name}-{about.columns.index(cell.column) + 1}"
+    return name if len(about.columns) == 1 else f"{name}-{column + 1}"
 
 
 def _folder_name(image: Explained, count: int) -> str:

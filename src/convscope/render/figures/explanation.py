@@ -222,7 +222,7 @@ def _first_maps(image: Explained, about: About) -> list[Cell]:
     """What an overview has room for: all targets of one method, or all methods with the first target."""
     if len(about.methods) == 1:
         return list(image.cells[:_MAPS])
-    return [cell for cell in image.cells if cell.column == about.columns[0]][:_MAPS]
+    return list(image.cells[:: len(about.columns)][:_MAPS])
 
 
 def _said(image: Explained) -> str:
