@@ -19,7 +19,7 @@ from torch import nn
 
 from convscope import Arrays, Network, Preprocess, wrap
 from convscope.cli import main
-from convscope.errors import AddressError, TargetError
+from convscope.errors import AddressError, NetworkError, TargetError
 from convscope.studies.regions import CONTEXT, OVERLAP, proposals, regions, suppressed, warp
 from explaining import network_of
 from odd_nets import conv
@@ -107,6 +107,16 @@ def pictures() -> Arrays:
     images[4, 0, 66:96, 0:30] = 0.5
     images[:, 1] = np.random.default_rng(0).uniform(0, 0.2, (6, 96, 96))
     return Arrays(images)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_response_that_is_no_number_is_an_error(value: float) -> None:
+    network = spots()
+    with torch.no_grad():
+        network.module[0].weight[1, 1, 0, 0] = value
+    regions(network, pictures(), ["0:0"], limit=1)
+    with pytest.raises(NetworkError, match=r"response of 0:1 is not finite .* for a region of 0;"):
+        regions(network, pictures(), ["0:0", "0:1"], limit=1)
 
 
 def contains(box: tuple[int, int, int, int], y: int, x: int) -> bool:

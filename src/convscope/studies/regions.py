@@ -28,7 +28,7 @@ from torch import Tensor
 
 from convscope import capture
 from convscope.address import Neuron, Unit
-from convscope.errors import TargetError, UnreadableImage
+from convscope.errors import NetworkError, TargetError, UnreadableImage
 from convscope.geometry import Box, Grid
 from convscope.graph import Graph
 from convscope.images import ImageSet, open_images
@@ -155,7 +155,7 @@ def regions(
         AddressError: there is no such layer, unit or position.
         TargetError: something else than a unit is given, or its layer has no map.
         ImagesError: no image could be read.
-        NetworkError: the network does not run on them.
+        NetworkError: the network does not run on them, or gives numbers that are none.
     """
     images = open_images(images) if isinstance(images, str | Path) else images
     graph = record(network.module, channels_last(network.example()))
@@ -175,7 +175,7 @@ def regions(
         skipped += missing
         for image, (boxes, inputs) in made.items():
             looked_at += len(boxes)
-            _look(network, graph, asked, image, boxes, inputs, batch_size)
+            _look(network, graph, asked, image, images.names[image], boxes, inputs, batch_size)
         advance(1)
     if len(skipped) == len(ids):
         raise nothing_read(images.spec, skipped)
@@ -274,7 +274,7 @@ class _Asked:
     def see(self, tensor: Tensor) -> None:
         """The layer's response to some of the regions."""
         own = tensor.movedim(self.target.layer.channel, 1)[:, self.target.unit]
-        self.seen.append(own.to("cpu", torch.float32, copy=True).nan_to_num(nan=-math.inf))
+        self.seen.append(own.to("cpu", torch.float32, copy=True))
 
     def judge(self, image: int, boxes: Boxes) -> None:
         """Take the best of the regions that it has seen, which are those of a picture."""
@@ -302,11 +302,12 @@ def _look(
     graph: Graph,
     asked: Sequence[_Asked],
     image: int,
+    name: str,
     boxes: Boxes,
     inputs: Sequence[Tensor],
     size: int,
 ) -> None:
-    """Run the regions of a picture, and let each unit judge them."""
+    """Run the regions of a picture called `name`, and let each unit judge them."""
     layers: dict[int, list[_Asked]] = {}
     for each in asked:
         layers.setdefault(each.target.layer.response, []).append(each)
@@ -316,6 +317,11 @@ def _look(
         with torch.no_grad(), failures_named(torch.tensor([image])):
             capture.run(network.module, batch, graph, taps, stop=True)
     for each in asked:
+        if not all(bool(torch.isfinite(maps).all()) for maps in each.seen):
+            raise NetworkError(
+                f"{network.name}: the response of {each.address} is not finite (NaN or infinity) for a region of "
+                f"{name}; look at the network's weights and its input"
+            )
         each.judge(image, boxes)
 
 
