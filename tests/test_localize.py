@@ -305,11 +305,12 @@ def test_sets_without_boxes_and_networks_without_classes_are_refused(tmp_path: P
         convscope.localize(maps, IMAGES, listed(tmp_path / "b.csv", [(0, *ONE)]), methods=["centre"])
 
 
-def test_an_image_whose_scores_are_not_finite_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["cam", "centre"])
+def test_an_image_whose_scores_are_not_finite_is_named(method: str, tmp_path: Path) -> None:
     planes = np.stack([image((2, ONE, 1.0)), image((2, ONE, 3e38))])
     boxes = listed(tmp_path / "b.csv", [(0, *ONE), (1, *ONE)])
     with pytest.raises(AttributionError, match="of 1 is not finite"):
-        convscope.localize(planted_network(), Arrays(planes, [2, 2]), boxes, methods=["cam"])
+        convscope.localize(planted_network(), Arrays(planes, [2, 2]), boxes, methods=[method])
 
 
 def test_numbers_below_one_are_refused() -> None:

@@ -58,7 +58,7 @@ def localize(
         ImagesError: an image has no label, labels are no classes of the network, boxes are not known or are written
             wrongly, or no image could be read.
         NetworkError: the network does not run on such images, or has no score for each class.
-        AttributionError: there is no such method or protocol, or the method cannot explain this network.
+        AttributionError: there is no such method or protocol, the method cannot explain this network, or it gives NaN.
     """
     for name, number in (("batch_size", batch_size), ("limit", limit), ("methods", len(methods))):
         if number is not None and number < 1:
@@ -177,6 +177,7 @@ def _take(state: _State, batch: _Batch, images: ImageSet) -> None:
     truths = [state.truth.boxes(i, frame.height, frame.width) for i, frame in zip(batch.ids, batch.frames, strict=True)]
     with torch.no_grad(), evaluating(network.module), failures_named(torch.tensor(batch.ids)):
         given = logits(network.module(inputs.clone())).double().cpu()  # some networks write into their input
+    _check(given, network, [images.names[i] for i in batch.ids])
     ranked = given.argsort(dim=1, descending=True, stable=True)[:, :TOP].numpy()
     true = state.true[batch.ids]
     colours = torch.stack([torch.from_numpy(network.preprocess.display(each)) for each in batch.inputs]).movedim(-1, 1)
@@ -193,6 +194,16 @@ def _take(state: _State, batch: _Batch, images: ImageSet) -> None:
     state.ids += batch.ids
     state.truths += truths
     state.ranked.append(ranked)
+
+
+def _check(scores: Tensor, network: Network, names: Sequence[str]) -> None:
+    """Raise where scores (n, classes) cannot be ranked; NaN would be the best class."""
+    for name, finite in zip(names, torch.isfinite(scores).all(1).tolist(), strict=True):
+        if not finite:
+            raise AttributionError(
+                f"{network.name}: a score of {name} is not finite (NaN or infinity); look at the network's weights and "
+                "its input"
+            )
 
 
 def _maps(
