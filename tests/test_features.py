@@ -247,6 +247,9 @@ def test_what_cannot_be_read_is_said() -> None:
         generic.read_labels(network, Arrays(images.images, ["a"] * 6), images)
     with pytest.raises(ImagesError, match="values that differ"):
         fit_values(np.ones((20, 3)), np.ones(20))
+    readout = fit_values(np.arange(20.0)[:, None], np.arange(20.0))
+    with pytest.raises(ImagesError, match="all 3 images to judge on have the number 5"):
+        judge_values(readout, np.ones((3, 1)), np.full(3, 5.0))
     with pytest.raises(ImagesError, match="7 clusters of 6 images"):
         generic.read_clusters(network, images, 7)
 

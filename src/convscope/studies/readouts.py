@@ -192,7 +192,16 @@ def judge_labels(readout: Readout, values: Numbers, labels: Sequence[str]) -> di
 
 
 def judge_values(readout: Readout, values: Numbers, numbers: Numbers, seed: int = 0) -> dict[str, Any]:
-    """R², with the 95 % interval of images drawn again, and the typical error beside the spread."""
+    """R², with the 95 % interval of images drawn again, and the typical error beside the spread.
+
+    Raises:
+        ImagesError: all images have the same number, and there is nothing to explain.
+    """
+    if np.ptp(numbers) == 0:
+        raise ImagesError(
+            f"all {len(numbers)} images to judge on have the number {numbers[0]:g}, so there is nothing to tell apart; "
+            "give more images, with values that differ"
+        )
     missed, spread = readout.scores(values)[:, 0] - numbers, numbers - numbers.mean()
     drawn = np.random.default_rng(seed).integers(0, len(numbers), (_RESAMPLED, len(numbers)))
     rests, wholes = (np.square(missed)[drawn].sum(1), numbers[drawn].var(1) * len(numbers))
