@@ -21,6 +21,8 @@ from torch import nn
 from convscope import Arrays, Network
 from convscope.cli import main
 from convscope.errors import AddressError, ImagesError, NetworkError
+from convscope.render.figures.features import draw
+from convscope.render.figures.sheet import RED
 from convscope.studies import generic
 from convscope.studies.features import deep_features
 from convscope.studies.readouts import Readout, fit_clusters, fit_labels, fit_values, judge_labels, judge_values, split
@@ -252,6 +254,13 @@ def test_what_cannot_be_read_is_said() -> None:
         judge_values(readout, np.ones((3, 1)), np.full(3, 5.0))
     with pytest.raises(ImagesError, match="7 clusters of 6 images"):
         generic.read_clusters(network, images, 7)
+
+
+def test_other_labels_are_red_also_where_labels_are_called_as_clusters_are() -> None:
+    images, _ = patches(24)
+    found = generic.read_labels(colours_seen(), Arrays(images.images, [f"cluster {each}" for each in images.labels]))
+    red = [text.get_text() for text in draw(found, "colours").figure.texts if text.get_color() == RED]
+    assert sorted(red) == sorted(str(truth) for row in found.rows for truth in row.truths if truth != row.name) != []
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

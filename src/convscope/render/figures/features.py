@@ -49,7 +49,7 @@ def draw(found: Found, network: str) -> Sheet:
             values = maps[column].numpy().astype(np.float32)
             sheet.image(enlarged(picture, _SIDE), x, y)
             sheet.image(enlarged(heated(picture, values, largest), _SIDE), x + _SIDE + 4, y)
-            _truth(sheet, row, column, x, y + tall + 4)
+            _truth(sheet, row, column, found.readout.kind == "labels", (x, y + tall + 4))
     sheet.paragraphs(0, end, WIDTH, [caption])
     return sheet
 
@@ -75,11 +75,11 @@ def _name(sheet: Sheet, found: Found, row: Row, y: int) -> None:
         y = int(sheet.paragraph(0, y + 4, _LEFT - 20, text, SMALL, color=GREY))
 
 
-def _truth(sheet: Sheet, row: Row, column: int, x: int, y: int) -> None:
-    """The score, and what is true of the image; red where it has another label."""
-    truth, score = row.truths[column], written(row.scores[column])
+def _truth(sheet: Sheet, row: Row, column: int, judged: bool, place: tuple[int, int]) -> None:
+    """The score, and what is true of the image; red where it has another label than the row, if that is `judged`."""
+    (x, y), truth, score = place, row.truths[column], written(row.scores[column])
     if isinstance(truth, str) or truth is None:
-        wrong = truth is not None and truth != row.name and not row.name.startswith("cluster ")
+        wrong = judged and truth != row.name
         sheet.text(x, y, score, SMALL, color=GREY)
         sheet.text(
             x + _PAIR, y, shortened(truth or "", _PAIR - 120, SMALL), SMALL, color=RED if wrong else INK, ha="right"
