@@ -295,6 +295,17 @@ def test_images_without_a_box_of_their_class_are_left_out_and_that_is_said(tmp_p
     assert found.remarks == ("2 of 3 images have no box of their class in b.csv, such as 1; they are left out",)
 
 
+def test_one_column_says_of_all_boxes_which_class_they_are_of(tmp_path: Path) -> None:
+    images = Arrays(np.stack([image((2, ONE, 1.0)), image((3, OTHER, 1.0))]), [2, 3])  # named as the digits 2 and 3
+    columns, rows = "file,label,class_index,y0,x0,y1,x1", [(0, 2, 3, *ONE), (1, 2, 3, *ONE), (1, 3, 4, *OTHER)]
+    by_name = convscope.localize(planted_network(), images, listed(tmp_path / "b.csv", rows, columns))
+    assert [boxes.tolist() for boxes in by_name.truths] == [[list(ONE)], [list(OTHER)]]
+    columns = columns.replace("label,class_index", "class_index,label")
+    rows = [(i, index, f"digit {index}", *corners) for i, index, _, *corners in rows]
+    by_index = convscope.localize(planted_network(), images, listed(tmp_path / "b.csv", rows, columns))
+    assert [boxes.tolist() for boxes in by_index.truths] == [[list(ONE)], [list(OTHER)]]
+
+
 def test_sets_without_boxes_and_networks_without_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImagesError, match=r"true boxes of its images are not known; give a CSV .*\(--boxes\)"):
         convscope.localize(planted_network(), IMAGES)

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from convscope.errors import ImagesError, nearest
 from convscope.images import ImageSet
-from convscope.images.base import Label
 from convscope.images.diorama import Diorama
 from convscope.rows import read_rows
 
@@ -91,15 +90,17 @@ class _Row:
     """A box of the file.
 
     Args:
-        labels: what it says of the class; empty where nothing.
+        label, index: what it says of the class; empty where nothing.
     """
 
     line: int
     corners: Corners
-    labels: frozenset[str]
+    label: str
+    index: str
 
-    def is_of(self, label: Label) -> bool:
-        return not self.labels or str(label) in self.labels
+    def said(self, by_index: bool) -> str:
+        """What it says of the class in one of both columns, or in the other where that is empty."""
+        return (self.index or self.label) if by_index else (self.label or self.index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +127,16 @@ class Listed(Truth):
         ids = {PurePosixPath(name).as_posix(): i for i, name in enumerate(images.names)}
         rows: dict[int, list[_Row]] = {}
         others: list[_Row] = []
-        for name, row in _rows(path):
+        listed = _rows(path)
+        by_index = _is_by_index([row for _, row in listed], images)
+        for name, row in listed:
             image = ids.get(PurePosixPath(name).as_posix())
             if image is None:
                 raise ImagesError(
                     f"{path}, line {row.line}: {images.spec} has no image {name!r}{nearest(name, ids)}; the "
                     "column file has paths as in the set of images"
                 )
-            if row.is_of(images.labels[image]):
+            if row.said(by_index) in ("", str(images.labels[image])):
                 rows.setdefault(image, []).append(row)
             else:
                 others.append(row)
@@ -168,9 +171,18 @@ def _no_box_of_a_class(images: ImageSet, others: Sequence[_Row]) -> str:
         return "it lists no boxes"
     known = next((label for label in images.labels if label is not None), None)
     return (
-        f"no image has a box of its class: labels of boxes are written as {min(others[0].labels)!r}, and those "
+        f"no image has a box of its class: labels of boxes are written as {others[0].said(False)!r}, and those "
         f"of {images.spec} as {str(known)!r}; write them alike, or leave out the columns label and class_index"
     )
+
+
+def _is_by_index(rows: Sequence[_Row], images: ImageSet) -> bool:
+    """Whether the images' labels are written as the boxes' class_index, and not as their label.
+
+    One column counts for all: where names of classes are numbers, one class's name can be another one's index.
+    """
+    written = {str(label) for label in images.labels}
+    return not any(row.label in written for row in rows) and any(row.index in written for row in rows)
 
 
 def _rows(path: Path) -> list[tuple[str, _Row]]:
@@ -203,8 +215,7 @@ def _row(row: Mapping[str, str], path: Path, line: int) -> _Row:
         raise ImagesError(
             f"{path}, line {line}: the box {_written(corners)} reaches beyond the picture; it begins at 0"
         )
-    labels = {row.get("label", "").strip(), row.get("class_index", "").strip()} - {""}
-    return _Row(line, (y0, x0, y1, x1), frozenset(labels))
+    return _Row(line, (y0, x0, y1, x1), row.get("label", "").strip(), row.get("class_index", "").strip())
 
 
 def _number(text: str, name: str, path: Path, line: int) -> float:
