@@ -113,7 +113,8 @@ def by_rise(method: RISE, network: Network, mosaic: Mosaic) -> Tensor:
     with evaluating(network.module), torch.no_grad():
         for masks in method.draw(mosaic.image):
             masked = (mosaic.image * masks[:, None]).contiguous(memory_format=torch.channels_last)
-            found = scores(network.module(masked), mosaic.classes)
+            logits = [network.module(each) for each in masked.split(1)]  # its maps stay in the cache: half of the time
+            found = scores(torch.cat(logits), mosaic.classes)
             sums += torch.einsum("kt,khw->thw", found, masks.double())
             visible += masks.double().sum(0)
     return sums / visible

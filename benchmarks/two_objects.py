@@ -22,7 +22,7 @@ import torch
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, median_filter
 from torch import Tensor
 
 import convscope
@@ -179,10 +179,13 @@ def _tile(sheet: Sheet, pair: Pair, picture: NDArray[np.uint8], x: int, y: int) 
 
 
 def tinted(picture: NDArray[np.uint8], shares: NDArray[np.float64], colour: str) -> NDArray[np.uint8]:
-    """An image in light greys, over which a colour lies by shares (h, w)."""
-    paper = 255 - 0.35 * (255 - picture.mean(2, keepdims=True))
+    """An image in a few light greys and without its grain, over which a colour lies by shares (h, w)."""
+    grey = median_filter(picture.mean(2), 5)[..., None]
+    paper = 4 * np.round((255 - 0.35 * (255 - grey)) / 4)
     ink = 255 * np.array(to_rgb(colour))
-    return np.round(paper + (ink - paper) * shares[..., None]).astype(np.uint8)
+    share = np.round(48 * shares)[..., None] / 48
+    tint: NDArray[np.uint8] = np.round(paper + (ink - paper) * share).astype(np.uint8)
+    return tint
 
 
 if __name__ == "__main__":
@@ -194,4 +197,4 @@ if __name__ == "__main__":
     else:
         draw().save(output)
         with Image.open(output) as drawn:  # a palette takes a third of the bytes
-            drawn.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(output, optimize=True)
+            drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(output, optimize=True)
