@@ -19,10 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from convscope.attribution import (
+    CAM,
     RISE,
     Attribution,
     AttributionMap,
+    GradCAM,
+    GradCAMPlusPlus,
     IntegratedGradients,
+    LayerCAM,
     Occlusion,
     SmoothGrad,
     registered,
@@ -56,6 +60,23 @@ def ours() -> list[Entry]:
     return [
         Entry(name, "convscope", lambda network, images, classes, method=method: flat(method(network, images, classes)))
         for name, method in methods.items()
+    ]
+
+
+def resized() -> list[Entry]:
+    """Our maps of the network's cells, put on the image by a plain resize: what the geometry alone is worth."""
+    return [
+        Entry(
+            name,
+            "plain resize",
+            lambda network, images, classes, method=method: method(network, images, classes).on_image("naive"),
+        )
+        for name, method in (
+            ("cam", CAM()),
+            ("gradcam", GradCAM()),
+            ("gradcam++", GradCAMPlusPlus()),
+            ("layercam", LayerCAM()),
+        )
     ]
 
 

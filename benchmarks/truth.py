@@ -5,9 +5,10 @@ explains the true class, and is asked three things: whether its maximum lies in 
 of its positive part does (energy), and how far the box of its largest component above 20 % of the maximum overlaps with
 the true one (IoU). The object is what is seen of it, to the pixel, and so is its box.
 
-Beside them: a map that is the same everywhere, a centred box whose size is the best for 500 images of ``val``, and the
-same methods as Captum and pytorch-grad-cam have them, on the same network and images, with the difference of ours to
-theirs. Of 500 images; methods that need many passes have the first 30 of them (RISE 20) unless ``--full`` is given.
+Beside them: a map that is the same everywhere, a centred box whose size is the best for 500 images of ``val``, the same
+methods as Captum and pytorch-grad-cam have them, on the same network and images, and coarse maps of ours on a plain
+resize. With each is the difference of ours to it. Of 500 images; methods that need many passes have the first 30 of
+them (RISE 20) unless ``--full`` is given.
 Five minutes on two cores, and two hours with ``--full``. It needs the packages captum and grad-cam.
 """
 
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import convscope
-from benchmarks.toolkits import Entry, ours, theirs
+from benchmarks.toolkits import Entry, ours, resized, theirs
 from convscope.errors import AttributionError
 from convscope.evaluation.intervals import wilson
 from convscope.images.diorama import Diorama
@@ -36,7 +37,7 @@ NETWORKS = ("diorama:objects", "diorama:objects-fc")
 IMAGES = 500
 FEWER = {"smoothgrad": 30, "integrated_gradients": 30, "scorecam": 30, "occlusion": 30, "rise": 20}
 HEAD = (
-    "| method | toolkit | images | pointing | energy | IoU of the box | ours − theirs: pointing | energy | IoU |\n"
+    "| method | toolkit | images | pointing | energy | IoU of the box | ours − that: pointing | energy | IoU |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -185,7 +186,9 @@ def methods(network: Network, true: Truth, entries: Sequence[Entry], full: bool)
 
 def main(names: Sequence[str], full: bool) -> None:
     """Print a table for each network."""
-    entries = sorted([*ours(), *theirs()], key=lambda entry: entry.method)  # ours first: sorting keeps the order
+    entries = sorted(
+        [*ours(), *resized(), *theirs()], key=lambda entry: entry.method
+    )  # ours first: sorting keeps the order
     for name in names:
         network = convscope.load(name)
         true = truth(network, Diorama.open("diorama:objects/test"), IMAGES)
