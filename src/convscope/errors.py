@@ -63,6 +63,10 @@ class AtlasError(ConvscopeError):
     """A folder that is not an atlas, is damaged, or belongs to another job."""
 
 
+class AnnotationError(ConvscopeError):
+    """People's words for units that cannot be: of a unit that is not there, in no category, twice, or not readable."""
+
+
 class TrainingError(ConvscopeError):
     """A recipe that is written wrongly, a training that went astray, or a folder that belongs to another one."""
 

@@ -1,0 +1,32 @@
+"""Descriptions as labels that can be counted: lower case, without articles and signs, the last word in the singular."""
+
+from __future__ import annotations
+
+import re
+
+_ARTICLES = {"a", "an", "the"}
+_SAME = {"glasses", "stairs", "people", "clothes", "trousers", "scissors"}  # a plural by form alone
+_ENDINGS = (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x"), ("ves", "f"), ("s", ""))
+_KEPT = re.compile(r"(ss|us|is|ous)$")  # glass, cactus, tennis
+
+
+def label(description: str) -> str:
+    """The label of a description: “The Ceiling Lamps.” is “ceiling lamp”.
+
+    A description of signs alone stays as it is, in lower case.
+    """
+    words = re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", description.lower())
+    words = [word for word in words if word not in _ARTICLES] or words
+    if not words:
+        return description.strip().lower()
+    return " ".join([*words[:-1], _singular(words[-1])])
+
+
+def _singular(word: str) -> str:
+    """By the rules of spelling; a word that these do not fit stays wrong, and the same each time."""
+    if word in _SAME or len(word) < 4 or _KEPT.search(word):
+        return word
+    for ending, instead in _ENDINGS:
+        if word.endswith(ending) and len(word) > len(ending) + 1:
+            return word.removesuffix(ending) + instead
+    return word
