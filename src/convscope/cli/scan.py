@@ -50,6 +50,7 @@ def _part(ctx: click.Context, param: click.Parameter, value: str | None) -> tupl
     help="Units of each layer whose best patches are projected to the pixels; by default all, or as many as take "
     "about as long as the scan.",
 )
+@click.option("--top", type=click.IntRange(min=9), default=25, show_default=True, help="Images kept of every unit.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that compute.")
 @click.option(
     "--threads",
@@ -77,6 +78,7 @@ def scan(
     exact_quantiles: bool,
     samples: int,
     projections: int | None,
+    top: int,
     workers: int,
     threads: int | None,
     part: tuple[int, int] | None,
@@ -118,6 +120,7 @@ def scan(
         "exact_quantiles": exact_quantiles,
         "samples": samples,
         "projections": projections,
+        "top": top,
     }
     with _reached(address) as executor:
         options |= {"threads": threads, "workers": workers, "executor": executor}

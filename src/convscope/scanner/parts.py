@@ -46,6 +46,7 @@ def scan_part(
     exact_quantiles: bool = False,
     samples: int = 8,
     projections: int | None = None,
+    top: int = 25,
     threads: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
@@ -73,6 +74,7 @@ def scan_part(
         "exact_quantiles": exact_quantiles,
         "samples": samples,
         "projections": projections,
+        "top": top,
         "threads": threads,
     }
     plan, compute = prepare(network, images, options, workers, executor)

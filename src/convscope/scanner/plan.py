@@ -31,6 +31,7 @@ from convscope.network import Network
 from convscope.receptive_field import Kind, ReceptiveFields, receptive_fields
 from convscope.recorder import record
 from convscope.statistics import Scan, Statistic
+from convscope.statistics.topk import TopK
 
 At = Literal["response", "output"]
 SHARD = 8  # batches in a shard: what a kill may lose
@@ -71,6 +72,7 @@ class Plan:
         exact_quantiles: bool = False,
         samples: int = 8,
         projections: int | None = None,
+        top: int = 25,
     ) -> Plan:
         """Record the network's graph, and choose layers and images; the arguments are those of `scan`."""
         if at not in ("response", "output"):
@@ -81,11 +83,13 @@ class Plan:
         for name, number in (("samples", samples), ("projections", projections)):
             if number is not None and number < 0:
                 raise ValueError(f"{name} is {number}; it must be at least 0")
+        if top < TopK.maps:
+            raise ValueError(f"top is {top}; it must be at least {TopK.maps}, of which patches and maps are kept")
         graph = record(network.module, channels_last(network.example()))
         chosen = _chosen(graph, layers)
         ids = _evenly(len(images), limit)
         truth, remark = _truth(network, images, graph)
-        statistics = kinds.of(Scan(_occurring(truth, ids), exact_quantiles))
+        statistics = kinds.of(Scan(_occurring(truth, ids), exact_quantiles, top))
         job = _job(network, images, chosen, statistics, at, ids, truth, batch_size, threads, samples, projections)
         return cls(
             network,

@@ -49,6 +49,7 @@ def scan(
     exact_quantiles: bool = False,
     samples: int = 8,
     projections: int | None = None,
+    top: int = 25,
     threads: int | None = None,
     workers: int = 1,
     executor: Executor | None = None,
@@ -67,6 +68,7 @@ def scan(
         samples: of so many images the maps of every unit and the prediction are kept, as `Atlas.samples`.
         projections: of so many units of each layer, those whose best image stands out most, the nine best patches are
             projected back to the pixels; default all, or as many as take about as long as the scan itself.
+        top: images kept of each unit, those that excite it most.
         threads: of PyTorch in every process that computes; default those of this process, divided among the workers,
             or 1 with an `executor`. Another number rounds differently; the same one gives the same bytes with any
             number of workers.
@@ -91,6 +93,7 @@ def scan(
         "exact_quantiles": exact_quantiles,
         "samples": samples,
         "projections": projections,
+        "top": top,
         "threads": threads,
     }
     plan, compute = prepare(network, images, options, workers, executor)

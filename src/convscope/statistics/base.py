@@ -133,10 +133,12 @@ class Scan:
     Args:
         classes: indices of the classes that occur among the labels, ascending.
         exact_quantiles: count all positions for the quantiles, and no sample of them.
+        top: images kept of each unit.
     """
 
     classes: tuple[int, ...] = ()
     exact_quantiles: bool = False
+    top: int = 25
 
 
 @dataclass(frozen=True)

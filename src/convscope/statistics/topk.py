@@ -18,7 +18,7 @@ from torch import Tensor
 
 from convscope.panel import Panel
 from convscope.statistics import kernels
-from convscope.statistics.base import Accumulator, Activations, Statistic
+from convscope.statistics.base import Accumulator, Activations, Scan, Statistic
 
 NOBODY = torch.iinfo(torch.int64).max  # the id of a place in the list that is still free; it sorts last
 
@@ -37,6 +37,11 @@ class TopK(Statistic):
     k: int = 25
     maps: int = 9
     side: int = 28
+
+    @classmethod
+    def of(cls, scan: Scan) -> TopK:
+        """See `Statistic.of`."""
+        return cls(k=scan.top)
 
     def start(self, units: int, places: tuple[int, ...]) -> TopKAccumulator:
         """See `Statistic.start`."""
