@@ -40,7 +40,9 @@ def read(paths: Sequence[str | Path]) -> Annotations:
     for path, found in zip(paths, files, strict=True):
         for name, units in found.layers.items():
             if layers.setdefault(name, units) != units:
-                raise AnnotationError(f"{path}: layer {name} has {units} units here, and {layers[name]} in another file")
+                raise AnnotationError(
+                    f"{path}: layer {name} has {units} units here, and {layers[name]} in another file"
+                )
     network = next((found.network for found in files if found.network is not None), None)
     rows = tuple(row for found in files for row in found.rows)
     whole_network = all(found.layers for found in files)
@@ -93,7 +95,7 @@ def _read_json(path: Path) -> Annotations:
         raise ValueError("'layers' are not pairs of a name and a number of units")
     rows = [_placed(f"annotation {number}", _from_json, record) for number, record in enumerate(records, 1)]
     named = {name: value if isinstance(value := content.get(name), str) else None for name in ("network", "weights")}
-    return Annotations(tuple(rows), {name: units for name, units in layers}, **named)
+    return Annotations(tuple(rows), dict(layers), **named)
 
 
 def _is_layer(pair: Any) -> bool:
@@ -112,7 +114,7 @@ def _from_json(record: Any) -> Annotation:
     about["seconds"] = seconds
     if "rejected" not in record and _is(record.get("precision"), (int, float)):
         return Annotation(**about, precision=float(record["precision"]))
-    marks, n = record.get("rejected"), record.get("n")
+    marks, n = record.get("rejected"), record.get("n", "")
     if not (isinstance(marks, list) and all(_is(mark, int) for mark in marks) and _is(n, int)):
         raise ValueError("expected 'rejected', a list of whole numbers, and 'n', how many images were shown")
     return Annotation.of(**about, n=n, rejected=marks)

@@ -141,10 +141,9 @@ class Annotations:
                 f"{row.address}, annotated by {row.annotator!r}: there is no layer {row.layer!r}"
                 f"{nearest(row.layer, self.layers)}"
             )
-        if row.unit >= self.layers[row.layer]:
-            raise AnnotationError(
-                f"{row.address}, annotated by {row.annotator!r}: {row.layer} has units 0 to {self.layers[row.layer] - 1}"
-            )
+        last = self.layers[row.layer] - 1
+        if row.unit > last:
+            raise AnnotationError(f"{row.address}, annotated by {row.annotator!r}: {row.layer} has units 0 to {last}")
 
     @property
     def annotated(self) -> tuple[str, ...]:

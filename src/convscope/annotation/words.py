@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 _ARTICLES = {"a", "an", "the"}
+_IRREGULAR = {"buses": "bus", "leaves": "leaf", "knives": "knife", "feet": "foot", "men": "man", "women": "woman"}
 _SAME = {"glasses", "stairs", "people", "clothes", "trousers", "scissors"}  # a plural by form alone
-_ENDINGS = (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x"), ("ves", "f"), ("s", ""))
+_ENDINGS = (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x"), ("lves", "lf"), ("s", ""))
 _KEPT = re.compile(r"(ss|us|is|ous)$")  # glass, cactus, tennis
 
 
@@ -24,6 +25,8 @@ def label(description: str) -> str:
 
 def _singular(word: str) -> str:
     """By the rules of spelling; a word that these do not fit stays wrong, and the same each time."""
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
     if word in _SAME or len(word) < 4 or _KEPT.search(word):
         return word
     for ending, instead in _ENDINGS:

@@ -14,6 +14,7 @@ import click
 
 import convscope
 from convscope.cli.activations import activations
+from convscope.cli.annotations import people
 from convscope.cli.board import board
 from convscope.cli.compare import compare
 from convscope.cli.confusion import confusion
@@ -104,5 +105,6 @@ main.add_command(localize)
 main.add_command(train)
 main.add_command(convert)
 main.add_command(compare)
+main.add_command(people)
 main.add_command(diorama)
 main.add_command(zoo)

@@ -113,6 +113,16 @@ def _spread(option: str, given: Sequence[Value], count: int, what: str) -> list[
     return list(given) if len(given) == count else [given[0] if given else None] * count
 
 
+def top_units(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """The number of such as top:500."""
+    if value is None:
+        return None
+    word, _, number = value.partition(":")
+    if word != "top" or not number.isdecimal() or int(number) < 1:
+        raise click.BadParameter(f"{value!r}; expected such as top:500: the 500 most outstanding units of every layer")
+    return int(number)
+
+
 def find_factories() -> None:
     """Look for package.module:factory in the current directory as well, as `python -m` does."""
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 — a string is what belongs there

@@ -6,17 +6,7 @@ from pathlib import Path
 
 import click
 
-from convscope.cli.common import json_option, print_json, report_pages
-
-
-def _top(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """The number of such as top:500."""
-    if value is None:
-        return None
-    word, _, number = value.partition(":")
-    if word != "top" or not number.isdecimal() or int(number) < 1:
-        raise click.BadParameter(f"{value!r}; expected such as top:500: the 500 most outstanding units of every layer")
-    return int(number)
+from convscope.cli.common import json_option, print_json, report_pages, top_units
 
 
 @click.command()
@@ -26,7 +16,10 @@ def _top(ctx: click.Context, param: click.Parameter, value: str | None) -> int |
     "--layers", "chosen", multiple=True, help="Layers, modules or patterns, separated by commas; default all."
 )
 @click.option(
-    "--units", metavar="top:N", callback=_top, help="Of every layer only the N units whose best image stands out most."
+    "--units",
+    metavar="top:N",
+    callback=top_units,
+    help="Of every layer only the N units whose best image stands out most.",
 )
 @click.option("--open", "show", is_flag=True, help="Open the report in a browser, if there is one.")
 @json_option
