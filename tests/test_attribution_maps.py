@@ -294,7 +294,7 @@ def test_scorecam_by_its_formula(place: str, monkeypatch: pytest.MonkeyPatch) ->
     used = (high > low)[:, :, 0, 0]
     weights = scores.where(used, -torch.inf).softmax(1)[:, :, None, None]
     for size in (32, 4):
-        monkeypatch.setattr("convscope.attribution.scorecam.PASSES", size)
+        monkeypatch.setattr("convscope.attribution.base.PASSES", size)
         found = ScoreCAM(place=place)(network, IMAGES, 1)
         close(found.values, (weights * maps).sum(1, keepdim=True))
     spread = [float(row[mask].max() - row[mask].min()) for row, mask in zip(scores, used, strict=True)]

@@ -73,7 +73,7 @@ def test_the_standard_error_is_that_of_repetitions() -> None:
 def test_the_masks_are_those_of_the_paper() -> None:
     """All are crops of enlarged grids, and every offset of less than a cell occurs, and no other."""
     known = every_mask(2, 5, 6).flatten(1)
-    drawn = torch.cat(list(RISE(masks=2000, cells=2).draw(images_of(1, *SHAPE)[0]))).flatten(1)
+    drawn = torch.cat(list(RISE(masks=2000, cells=2).draw(images_of(1, *SHAPE)[0], 32))).flatten(1)
     distances = torch.cdist(drawn, known, compute_mode="donot_use_mm_for_euclid_dist")
     assert float(distances.amin(1).max()) < 1e-12
     hit = torch.zeros(len(known), dtype=torch.bool)
@@ -104,13 +104,13 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = method(network, images, 1)
     assert whole.evidence["masks"].tolist() == [700, 700]
     for size in (7, 1000):
-        monkeypatch.setattr("convscope.attribution.rise.PASSES", size)
+        monkeypatch.setattr("convscope.attribution.base.PASSES", size)
         parts = method(network, images, 1)
         torch.testing.assert_close(parts.values, whole.values, rtol=1e-6, atol=1e-7)
         assert parts.evidence["masks"].tolist() == [700, 700]
     assert torch.equal(
-        torch.cat(list(method.draw(images_of(1, *SHAPE)[0]))),
-        torch.cat(list(RISE(cells=2, masks=700).draw(images_of(1, *SHAPE)[0]))),
+        torch.cat(list(method.draw(images_of(1, *SHAPE)[0], 1000))),
+        torch.cat(list(RISE(cells=2, masks=700).draw(images_of(1, *SHAPE)[0], 32))),
     )
     other = RISE(cells=2, masks=700, tolerance=0.001, seed=1)(network, images, 1)
     assert not torch.allclose(other.values, whole.values)

@@ -134,7 +134,8 @@ def run(
         TargetError: a function of the output gives no number for each image.
         NetworkError: the network does not run on the images.
     """
-    pixels = images.detach().clone().requires_grad_()
+    pixels = images.detach()  # the pass takes a copy
+    pixels = (pixels.clone() if pixels.is_inference() else pixels).requires_grad_()
     watch = _Watch(
         graph, dict.fromkeys([*(value for target in targets for value in target.values), *keep]), len(images)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from convscope import gradients
 from convscope.backward_rules import Rule
-from convscope.errors import AttributionError, NotFiniteError
+from convscope.errors import AttributionError, NetworkError, NotFiniteError
 from convscope.geometry import Grid, Spans
 from convscope.graph import Graph
 from convscope.network import Network
@@ -24,6 +25,8 @@ from convscope.scored import Fixed, Seen
 from convscope.targets import Targets, understand
 
 BATCH = 16  # images that are explained at once: it bounds memory, and changes nothing else
+PASSES = 32  # variants of an image that are run at once
+_PIECE = 32 << 20  # bytes: larger pieces of memory are new from the system each time (glibc), a quarter of a pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +131,14 @@ class Question:
         images = self.images if images is None else images
         return gradients.run(self.network, self.graph, images, targets or self.targets, rule, keep)
 
+    def passes(self) -> int:
+        """How many variants of an image to run at once; on a CPU fewer, down to 4, where maps are large."""
+        if self.images.device.type != "cpu":
+            return PASSES
+        values = {value for node in self.graph.nodes for value in node.outputs} & self.graph.dependent
+        largest = max(math.prod(self.graph.shapes[value]) for value in (self.graph.input, *values))
+        return max(4, min(PASSES, _PIECE // (largest * self.images.element_size())))
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -183,7 +194,7 @@ class Attribution(ABC):
         """
         images = checked(network, images)
         with gradients.untouched(network):
-            graph = record(network.module, images[:1])
+            graph, images = _recorded(network, images)
             targets = understand(target, network, graph, len(images))
         whole = Question(network, graph, images, targets)
         first, explained = self._part(whole, 0, BATCH)
@@ -204,7 +215,7 @@ class Attribution(ABC):
         try:
             with gradients.untouched(whole.network):
                 answer = self.explain(part)
-            values = answer.values.detach().to("cpu", torch.float32)
+            values = answer.values.detach().to("cpu", torch.float32, memory_format=torch.contiguous_format)
             gradients.check_finite(values, "the map")
         except NotFiniteError as error:
             raise NotFiniteError(error.what, error.image + start) from error
@@ -307,6 +318,15 @@ def checked(network: Network, images: Tensor) -> Tensor:
         raise AttributionError(f"expected images as a tensor of real numbers (n, c, h, w), not {found}")
     gradients.check_finite(images, "the input")
     return images.detach().to(network.device)
+
+
+def _recorded(network: Network, images: Tensor) -> tuple[Graph, Tensor]:
+    """The graph, and the images in the memory format in which convolutions are fastest, if the network takes it."""
+    faster = images.contiguous(memory_format=torch.channels_last)
+    try:
+        return record(network.module, faster[:1]), faster
+    except NetworkError:  # as where a map is flattened by a view
+        return record(network.module, images[:1]), images
 
 
 def _notes(answer: Answer) -> tuple[str, ...]:

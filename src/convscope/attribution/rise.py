@@ -31,7 +31,6 @@ from convscope.errors import AttributionError
 from convscope.geometry import interpolation
 from convscope.scored import Fixed
 
-PASSES = 32  # masked images that are run at once
 _CHECKED = 500  # masks, before it is looked whether the map has settled
 
 
@@ -82,7 +81,7 @@ class RISE(Attribution):
 
     def _sums(self, question: Question, image: Tensor, target: Fixed, score: Tensor) -> _Sums:
         sums = _Sums(image, score)
-        for masks in self.draw(image):
+        for masks in self.draw(image, question.passes()):
             sums.add(question.run(image * masks[:, None], [target] * len(masks)).scores, masks)
             if sums.count % _CHECKED == 0 and float(sums.noise) <= self.tolerance and self.tolerance:
                 break
@@ -90,13 +89,13 @@ class RISE(Attribution):
             raise AttributionError(f"some pixels are hidden by all of the {sums.count} masks: take more masks")
         return sums
 
-    def draw(self, image: Tensor) -> Iterator[Tensor]:
-        """The masks (b, h, w) of an image, a batch at a time; which they are does not depend on the batches."""
+    def draw(self, image: Tensor, size: int) -> Iterator[Tensor]:
+        """The masks (size or fewer, h, w) of an image, a batch at a time; which they are does not depend on `size`."""
         cells, offsets = (np.random.default_rng([self.seed, stream]) for stream in range(2))
         sides = [_enlarged(self.cells, length).to(image) for length in image.shape[1:]]
         for start in range(0, self.masks, _CHECKED):
             left = min(_CHECKED, self.masks - start)
-            for count in [min(PASSES, left - done) for done in range(0, left, PASSES)]:
+            for count in [min(size, left - done) for done in range(0, left, size)]:
                 grid = torch.from_numpy(cells.random((count, self.cells, self.cells)) < self.visible).to(image)
                 rows, columns = (
                     side[torch.from_numpy((share * len(side)).astype(np.int64))]

@@ -25,7 +25,6 @@ from convscope.attribution.map_layer import map_layer
 from convscope.geometry import Grid
 from convscope.scored import Fixed
 
-PASSES = 32  # masked images that are run at once
 _ROUNDING = 1e-5  # of a mask's largest value: what varies by less is the same everywhere
 
 
@@ -65,8 +64,9 @@ class ScoreCAM(Attribution):
     ) -> tuple[Tensor, Tensor]:
         """Of the channels of a map (k, rows, columns): the weights (k,), and the range of their scores ()."""
         scores = torch.full(maps.shape[:1], -torch.inf, dtype=maps.dtype, device=maps.device)
-        for start in range(0, len(maps), PASSES):
-            masks = placed(maps[start : start + PASSES], grid, self.place)
+        size = question.passes()
+        for start in range(0, len(maps), size):
+            masks = placed(maps[start : start + size], grid, self.place)
             low, high = masks.amin((1, 2), keepdim=True), masks.amax((1, 2), keepdim=True)
             used = (high - low > _ROUNDING * masks.abs().amax((1, 2), keepdim=True)).flatten().nonzero()[:, 0]
             if len(used):
