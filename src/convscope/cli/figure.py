@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from convscope.cli.columns import columns
 from convscope.cli.common import json_option
 from convscope.cli.figures import figure_option, finish
 
@@ -41,3 +42,6 @@ def tour(atlas: Path, output: Path, chosen: tuple[str, ...], units: int | None, 
 
     sheet, shown = draw(convscope.Atlas.open(atlas), layers or None, units)
     finish(sheet, output, {"atlas": str(atlas), "units": shown}, as_json)
+
+
+figure.add_command(columns)
