@@ -73,6 +73,29 @@ def test_a_class_is_given_by_index_name_or_synonym(target: Any, index: int) -> N
     torch.testing.assert_close(found.values, by_autograd(lambda x: body(x)[:, index]))
 
 
+@pytest.mark.parametrize("takes_it", [True, False])
+def test_images_have_their_channels_last_where_the_network_takes_it(takes_it: bool) -> None:
+    """As fast as that is, and the same; a view of a map as a row is impossible then."""
+    formats: list[bool] = []
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        maps = net.conv(x)
+        rows = maps.flatten(1) if takes_it else maps.view(len(x), -1)
+        formats.append(x.is_contiguous(memory_format=torch.channels_last))
+        return net.head(rows)
+
+    net = Net(run, conv=nn.Conv2d(2, 3, 3, bias=False), head=nn.Linear(36, 2))
+    images = images_of(2, 2, 5, 6).float()
+    before = images.clone()
+    found = Saliency(signed=True)(network_of(net, (2, 5, 6)), images, 1)
+    assert set(formats) == {takes_it}
+    assert torch.equal(images, before)
+    assert images.is_contiguous()
+    assert found.values.is_contiguous()
+    weights = net.head.weight[1].view(1, 3, 3, 4).expand(2, -1, -1, -1)
+    torch.testing.assert_close(found.values, F.conv_transpose2d(weights, net.conv.weight).detach())
+
+
 def test_a_list_has_a_target_for_each_image() -> None:
     network, body = three(classes=NAMES)
     found = SIGNED(network, IMAGES, ["dog", "0.0:2", lambda output: output.square().sum(1)])

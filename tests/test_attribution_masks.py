@@ -155,6 +155,30 @@ def test_it_stops_when_the_map_has_settled() -> None:
     assert counts[0] < counts[-1]
 
 
+@pytest.mark.parametrize("visible", [0.5, 0.2])
+def test_the_map_of_a_linear_score_has_no_noise(visible: float) -> None:
+    module, image = classifier(nn.Flatten(), nn.Linear(60, 2)), images_of(1, *SHAPE)
+    masks = every_mask(2, *SHAPE[1:])
+    with torch.no_grad():
+        scores = module(image * masks[:, None])[:, 1]
+    exact = torch.einsum("m,m,mhw->hw", weights_of(masks, 2, visible), scores, masks) / visible
+    found = RISE(masks=300, cells=2, visible=visible, tolerance=0)(network_of(module, SHAPE), image, 1)
+    torch.testing.assert_close(found.values[0, 0], exact.float(), rtol=0, atol=1e-5 * float(exact.abs().max()))
+    assert float(found.evidence["standard error / deviation of the map"]) < 1e-4
+
+
+def test_fewer_masks_run_at_once_where_maps_are_large() -> None:
+    sizes: list[int] = []
+
+    def run(net: Any, x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return net.conv(x).mean((2, 3))
+
+    network = network_of(Net(run, conv=nn.Conv2d(2, 64, 1)), (2, 80, 80))
+    RISE(cells=2, masks=45)(network, images_of(1, 2, 80, 80).float(), 0)
+    assert sizes == [1, 1, 20, 20, 5]  # a map is 1.6 MB, and 20 of them are below 32 MiB
+
+
 def test_no_more_than_a_batch_of_masks_is_held() -> None:
     sizes: list[int] = []
 
