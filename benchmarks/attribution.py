@@ -8,8 +8,6 @@ process, because the machine is shared and noisy. Occlusion needs the package ca
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import multiprocessing
 import statistics
 import warnings
@@ -20,9 +18,10 @@ import torch
 from torch import Tensor
 
 import convscope
-from benchmarks import occlusion
+from benchmarks import occlusion, projections
 from benchmarks.occlusion import bare, spent
 from convscope.attribution import RISE, Class
+from convscope.backward_rules import GUIDED
 from convscope.images import ImageSet
 from convscope.network import Network
 from convscope.recorder import evaluating
@@ -107,14 +106,6 @@ def _network(name: str) -> tuple[Network, Tensor]:
     return network, image.contiguous(memory_format=torch.channels_last)
 
 
-def projections() -> None:
-    """Of units of conv5, against full backward passes."""
-    if importlib.util.find_spec("benchmarks.projections") is None:
-        print("projections: skipped, there is no benchmarks/projections.py")
-        return
-    importlib.import_module("benchmarks.projections").main()
-
-
 def main(full: bool, data: Path) -> None:
     print("occlusion, 625 windows of 32 px on an image of 224 px")
     for name in ("alexnet", "resnet18", "vgg16") if full else ("alexnet", "resnet18"):
@@ -131,7 +122,8 @@ def main(full: bool, data: Path) -> None:
         settling_of_rise(squeezenet, convscope.open_images(data / "imagenet_val227"), 20, 8000)
     else:
         print(f"  SqueezeNet: skipped, {f'there is no {weights}' if full else 'it is part of --full'}")
-    projections()
+    print("projections of units of conv5")
+    projections.measure("alexnet", GUIDED, full)
 
 
 if __name__ == "__main__":
