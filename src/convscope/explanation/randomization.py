@@ -195,7 +195,7 @@ def caveat(method: str, check: Check, correlation: float) -> str | None:
     if not correlation >= ALIKE:  # also NaN
         return None
     return (
-        f"the map is nearly the same with random weights in {check.layer} (rank correlation {correlation:.2f}), "
+        f"the map is nearly the same with random weights in {check.layer}, "
         f"{_KNOWN.get(method, 'so it hardly depends on what that layer has learned')}: it shows what the layers below "
         "see, and says little of why the target is what it is (Adebayo et al. 2018)"
     )

@@ -129,7 +129,7 @@ def _maps(cell: Cell, name: str, folder: Path) -> dict[str, str]:
 
 def _file_name(cell: Cell, about: About, column: int) -> str:
     """The method as it is written, and the number of the column, as two may have one name, if there are several."""
-    name = re.sub(r"[^\w.=,-]", "-", cell.label)
+    name = re.sub(r"[^\w.+=,-]", "-", cell.label)
     return name if len(about.columns) == 1 else f"{name}-{column + 1}"
 
 
