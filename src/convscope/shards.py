@@ -44,7 +44,8 @@ class ShardState:
         digest = hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode())
         for name, tensor in sorted(self.tensors.items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            if tensor.numel():  # an empty one has no bytes, and PyTorch may refuse to view it as such
+                digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     @classmethod

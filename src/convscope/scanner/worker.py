@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
 
 import torch
@@ -17,6 +17,9 @@ from convscope.scanner.memory import keep_freed_memory
 from convscope.scanner.plan import Plan
 from convscope.scanner.progress import Advance
 from convscope.scanner.recipe import Recipe
+from convscope.shards import ShardState
+
+Make = Callable[[Plan, int, Advance], ShardState]
 
 _turn = threading.Lock()  # one shard at a time, also where the processes of an executor have several threads
 _made: list[tuple[Recipe, Plan]] = []  # the plan of the last shard, which is that of the next one nearly always
@@ -31,11 +34,12 @@ def work(recipe: Recipe, index: int, key: str) -> bytes:
         return shard_bytes(_made[0][1], index, key, _go_on)
 
 
-def shard_bytes(plan: Plan, index: int, key: str, advance: Advance) -> bytes:
+def shard_bytes(plan: Plan, index: int, key: str, advance: Advance, make: Make = compute) -> bytes:
     """The state of shard `index`, as `ShardState.to_bytes` writes it.
 
     Args:
         key: of the shard, as the scan began with it.
+        make: gives the state of a shard; called as `compute` is.
 
     Raises:
         NetworkError: the network fails on these images, or the device does.
@@ -43,7 +47,7 @@ def shard_bytes(plan: Plan, index: int, key: str, advance: Advance) -> bytes:
     """
     try:
         with threads(int(plan.job["threads"])):
-            state = compute(plan, index, advance)
+            state = make(plan, index, advance)
     except Exception as error:
         remedy = _remedy(error)
         if remedy is None:
