@@ -25,6 +25,7 @@ SURFACE = [
     "Network",
     "Preprocess",
     "WorkerError",
+    "dissect",
     "evaluate",
     "explain",
     "load",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convscope.atlas import Atlas
+    from convscope.dissection import dissect
     from convscope.errors import ConvscopeError, WorkerError
     from convscope.evaluation import evaluate
     from convscope.explanation import explain
@@ -35,6 +36,7 @@ _HOMES = {
     "ImageSet": "images",
     "Network": "network",
     "Preprocess": "preprocess",
+    "dissect": "dissection",
     "evaluate": "evaluation",
     "explain": "explanation",
     "load": "network",
@@ -56,6 +58,7 @@ __all__ = [
     "Network",
     "Preprocess",
     "WorkerError",
+    "dissect",
     "evaluate",
     "explain",
     "load",

@@ -20,6 +20,7 @@ from convscope.cli.compare import compare
 from convscope.cli.confusion import confusion
 from convscope.cli.convert import convert
 from convscope.cli.diorama import diorama
+from convscope.cli.dissect import dissect
 from convscope.cli.evaluate import evaluate
 from convscope.cli.explain import explain
 from convscope.cli.factors import factors
@@ -60,7 +61,8 @@ class _Commands(click.Group):
             _fail(f"out of memory; give a smaller --batch-size ({str(error).splitlines()[0]})")
 
 
-_GOES_ON = dict.fromkeys(("scan", "merge", "train"), "; what is done is kept, and the same command goes on from there")
+_LONG = ("scan", "merge", "dissect", "train")
+_GOES_ON = dict.fromkeys(_LONG, "; what is done is kept, and the same command goes on from there")
 
 
 def _fail(message: str) -> None:
@@ -89,6 +91,7 @@ main.add_command(layers)
 main.add_command(scan)
 main.add_command(merge)
 main.add_command(report)
+main.add_command(dissect)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)

@@ -1,0 +1,329 @@
+"""A dissection as it lies in its folder: what every unit detects, and how many detectors each layer has.
+
+>>> found = Dissection.open("atlas")
+>>> unit = found["conv5:41"]
+>>> unit.label.name, unit.iou, unit.cap, unit.interval
+>>> found["conv5"].counts().unique
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from convscope.address import Layer, Unit, parse
+from convscope.atlas.run import sealed
+from convscope.concepts import Concept
+from convscope.dissection.sums import overlap
+from convscope.errors import AddressError, AtlasError, nearest
+
+FORMAT, VERSION = "convscope-dissection", 1
+SECTION, ARRAYS = "dissection", "counts.safetensors"
+CUT = 0.04
+_LEVEL = (2.5, 97.5)  # percentiles of the bootstrap
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Covered:
+    """How much of the images a concept covers.
+
+    Args:
+        share: of the pixels of all images with any label of its category; NaN where there are none.
+        cap: q / share, at most 1: a unit whose mask is that share q of the pixels reaches no higher IoU.
+    """
+
+    concept: Concept
+    share: float
+    cap: float
+
+
+@dataclass(frozen=True)
+class DissectedUnit:
+    """What a unit detects.
+
+    Args:
+        label: the concept with the highest IoU, of equal ones that with the lowest number; None where its mask meets
+            no concept.
+        iou: with that concept, over all images.
+        cap: of that concept, see `Covered`.
+        interval: of the IoU with that concept, 95 %, by a bootstrap over images.
+        threshold: its mask is where its map is above it.
+        error: the threshold may be this part of itself above the exact one.
+    """
+
+    address: Unit
+    label: Concept | None
+    iou: float
+    cap: float
+    interval: tuple[float, float]
+    threshold: float
+    error: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        label = None if self.label is None else asdict(self.label)
+        return asdict(self) | {"address": str(self.address), "label": label, "threshold": _finite(self.threshold)}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Detectors of a layer.
+
+    Args:
+        cut: a unit detects its label where the IoU is above it.
+        detectors: units that detect their label.
+        unique: different labels among these: the measure of the paper.
+        detectors_interval, unique_interval: 95 %, by a bootstrap over images. Each replicate takes each unit's best
+            concept anew, so that it counts a little more than all images do.
+        false_detectors, false_unique: the same with every image given another image's labels.
+        by_category: the released statistics' way: detectors and different labels within each category, where a unit
+            counts in every category whose best concept is above the cut.
+    """
+
+    layer: str
+    units: int
+    cut: float
+    detectors: int
+    unique: int
+    detectors_interval: tuple[float, float]
+    unique_interval: tuple[float, float]
+    false_detectors: int
+    false_unique: int
+    by_category: Mapping[str, tuple[int, int]]
+
+    @property
+    def unique_in_categories(self) -> int:
+        """The sum over categories of the different labels, which the released statistics call unique of all."""
+        return sum(unique for _, unique in self.by_category.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"unique_in_categories": self.unique_in_categories}
+
+
+class DissectedLayer:
+    """The units of a layer.
+
+    Args:
+        first: the place of its first unit among all of the dissection.
+    """
+
+    def __init__(self, whole: Dissection, address: str, first: int, units: int) -> None:
+        self.address, self._whole = address, whole
+        self._part = slice(first, first + units)
+
+    def __len__(self) -> int:
+        return self._part.stop - self._part.start
+
+    def __repr__(self) -> str:
+        return f"DissectedLayer({self.address!r}, {len(self)} units)"
+
+    def __iter__(self) -> Iterator[DissectedUnit]:
+        return iter(self.units)
+
+    def __getitem__(self, unit: int) -> DissectedUnit:
+        if not 0 <= unit < len(self):
+            raise AddressError(f"{self.address} has units 0 to {len(self) - 1}, not {unit}")
+        return self.units[unit]
+
+    @functools.cached_property
+    def iou(self) -> Floats:
+        """(units, concepts) of every pair."""
+        return self._iou("")
+
+    @functools.cached_property
+    def control(self) -> Floats:
+        """(units, concepts) of every pair, with every image given another image's labels."""
+        return self._iou("control.")
+
+    @functools.cached_property
+    def units(self) -> tuple[DissectedUnit, ...]:
+        """All of them, in order."""
+        return tuple(self._unit(unit) for unit in range(len(self)))
+
+    def counts(self, cut: float = CUT) -> Counts:
+        """The detectors with an IoU above `cut`."""
+        passing, labels = _best(self.iou, cut)
+        false, others = _best(self.control, cut)
+        detectors, unique = self._replicated(cut)
+        return Counts(
+            self.address, len(self), cut, int(passing.sum()), len(np.unique(labels)), _interval(detectors),
+            _interval(unique), int(false.sum()), len(np.unique(others)), self._by_category(cut),
+        )  # fmt: skip
+
+    def _iou(self, view: str) -> Floats:
+        arrays, categories = self._whole.arrays, self._whole.category_of
+        return overlap(
+            arrays[f"{view}intersections"][self._part],
+            arrays[f"{view}areas"][self._part][:, categories],
+            arrays[f"{view}covered"],
+        )
+
+    def _unit(self, unit: int) -> DissectedUnit:
+        arrays, place = self._whole.arrays, self._part.start + unit
+        best = int(self.iou[unit].argmax())
+        iou = float(self.iou[unit, best])
+        coverage = self._whole.concepts[best]
+        low, high = np.percentile(arrays["replicates"][place, 0].astype(np.float64), _LEVEL).tolist()
+        return DissectedUnit(
+            Unit(_layer(self.address), unit), coverage.concept if iou > 0 else None, iou, coverage.cap,
+            (low, high), float(arrays["thresholds"][place]), float(arrays["errors"][place]),
+        )  # fmt: skip
+
+    def _replicated(self, cut: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Detectors and different labels in each replicate."""
+        arrays = self._whole.arrays
+        values, candidates = arrays["replicates"][self._part], arrays["candidates"][self._part]
+        labels = np.take_along_axis(candidates, values.argmax(1), 1)
+        passing = values.max(1) > cut
+        unique = [len(np.unique(labels[passing[:, r], r])) for r in range(values.shape[2])]
+        return passing.sum(0), np.array(unique)
+
+    def _by_category(self, cut: float) -> dict[str, tuple[int, int]]:
+        found = {}
+        for place, category in enumerate(self._whole.run["categories"]):
+            columns = np.flatnonzero(self._whole.category_of == place)
+            passing, labels = _best(self.iou[:, columns], cut) if len(columns) else (np.zeros(0), np.zeros(0))
+            found[category] = int(passing.sum()), len(np.unique(labels))
+        return found
+
+
+class Dissection:
+    """A dissection on disk; its arrays are read, and their checksum compared, when they are first needed."""
+
+    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+        self.path, self.run = path, run
+        sizes = [layer["units"] for layer in run["layers"]]
+        firsts = np.cumsum([0, *sizes]).tolist()
+        self.layers = tuple(
+            DissectedLayer(self, layer["address"], first, layer["units"])
+            for layer, first in zip(run["layers"], firsts, strict=False)
+        )
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dissection:
+        """Open the dissection at `path`, or that of the atlas at `path`.
+
+        Raises:
+            AtlasError: there is none, or it is damaged; the message says which.
+        """
+        path = Path(path)
+        path = path / SECTION if (path / SECTION).is_dir() else path
+        try:
+            run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise AtlasError(f"{path}: no dissection ({error}); 'convscope dissect' makes one") from error
+        if not isinstance(run, dict) or run.get("format") != FORMAT or run.get("version") != VERSION:
+            raise AtlasError(f"{path}: no dissection that this convscope reads; 'convscope dissect' makes one")
+        if json.loads(sealed({k: v for k, v in run.items() if k != "checksum"}))["checksum"] != run.get("checksum"):
+            raise AtlasError(f"{path}: damaged, run.json has changed; delete the folder and dissect again")
+        return cls(path, run)
+
+    def __repr__(self) -> str:
+        return f"Dissection({str(self.path)!r}: {self.run['network']}, {len(self.layers)} layers)"
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays, over the units of all layers in order.
+
+        Raises:
+            AtlasError: they are not what was written.
+        """
+        try:
+            data = (self.path / ARRAYS).read_bytes()
+            if hashlib.sha256(data).hexdigest() != self.run["files"][ARRAYS]["sha256"]:
+                raise ValueError("its checksum is another one")
+            return load(data)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise AtlasError(f"{self.path / ARRAYS}: damaged ({error}); delete the folder and dissect again") from error
+
+    @functools.cached_property
+    def category_of(self) -> NDArray[np.int64]:
+        """(concepts,) the place of each concept's category."""
+        return np.array([self.run["categories"].index(category) for _, category in self.run["concepts"]])
+
+    @functools.cached_property
+    def concepts(self) -> tuple[Covered, ...]:
+        """All concepts by number, with how much they cover."""
+        pixels = self.arrays["pixels"][self.category_of]
+        with np.errstate(invalid="ignore"):
+            shares = self.arrays["covered"] / pixels
+        return tuple(
+            Covered(Concept(1 + i, name, category), share, min(1.0, self.run["share"] / share) if share > 0 else 1.0)
+            for i, ((name, category), share) in enumerate(zip(self.run["concepts"], shares.tolist(), strict=True))
+        )
+
+    def unreachable(self, cut: float = CUT) -> tuple[Covered, ...]:
+        """The concepts that cover so much that no unit can detect them."""
+        return tuple(each for each in self.concepts if each.cap <= cut)
+
+    @property
+    def units(self) -> Iterator[DissectedUnit]:
+        """Every unit of every layer, in order."""
+        return (unit for layer in self.layers for unit in layer)
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """The detectors of every layer by address, at the cut of the paper."""
+        return {layer.address: layer.counts() for layer in self.layers}
+
+    def __getitem__(self, address: str) -> DissectedLayer | DissectedUnit:
+        """A layer or a unit by its address.
+
+        Raises:
+            AddressError: it was not dissected, or names a neuron.
+        """
+        parsed = parse(address)
+        layer = parsed if isinstance(parsed, Layer) else parsed.layer if isinstance(parsed, Unit) else None
+        known = {each.address: each for each in self.layers}
+        if str(layer) not in known:
+            raise AddressError(f"{self.path} has no layer or unit {address!r}{nearest(str(layer), known)}")
+        return known[str(layer)][parsed.index] if isinstance(parsed, Unit) else known[str(layer)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: counts of layers, labels of units, and the concepts that no unit can detect."""
+        return {
+            "dissection": str(self.path),
+            "network": self.run["network"],
+            "concepts": self.run["job"]["concepts"],
+            "images": self.run["images"],
+            "skipped": self.run["skipped"],
+            "quantile": self.run["job"]["quantile"],
+            "layers": [counts.to_json() for counts in self.counts.values()],
+            "units": [unit.to_json() for unit in self.units],
+            "unreachable": [asdict(each) for each in self.unreachable()],
+        }
+
+
+def _best(iou: Floats, cut: float) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which units have an IoU above the cut, and the labels of those."""
+    passing = iou.max(1) > cut
+    return passing, iou.argmax(1)[passing]
+
+
+def _interval(values: NDArray[np.int64]) -> tuple[float, float]:
+    low, high = np.percentile(values, _LEVEL).tolist()
+    return low, high
+
+
+def _layer(address: str) -> Layer:
+    parsed = parse(address)
+    assert isinstance(parsed, Layer)
+    return parsed
+
+
+def _finite(number: float) -> float | None:
+    """A number that JSON has."""
+    return number if np.isfinite(number) else None
