@@ -28,7 +28,7 @@ from convscope.explanation.randomization import MAGNITUDES, RANKS, top_layer, wi
 from convscope.images import choose
 from convscope.network import Network
 from convscope.recorder import record
-from convscope.render import maps, views
+from convscope.render import maps, overlays, views
 from convscope.render.figures import sheet
 from convscope.render.figures.explanation import draw, draw_overview
 from convscope.report.explanations import write_explanations
@@ -536,7 +536,7 @@ def test_the_sheet_shows_image_and_maps_pixel_by_pixel(tmp_path: Path) -> None:
     found = explain(pooled(), pictures(2), "cam, saliency, guided_backprop", "top2")
     image, about = found[0], found.about
     seen = drawn_sheet(draw(image, about), tmp_path / "one.png")
-    assert contains(seen, maps.enlarged(image.picture, 430))
+    assert contains(seen, overlays.enlarged(image.picture, 430))
     assert len(image.cells) == 6
     for cell in image.cells:
         assert contains(seen, maps.drawn(maps.view(cell.found, "RGB"), image.picture, 233))

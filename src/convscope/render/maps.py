@@ -23,16 +23,10 @@ from PIL import Image
 from convscope.attribution import AttributionMap
 from convscope.explanation.result import Cell
 from convscope.filters import display
+from convscope.render.overlays import Picture, enlarged, greyed, veiled
 from convscope.render.text import figure as written
 
 _CLIPPED = 99.5  # percentile
-_WARM = np.array([(255, 224, 90), (247, 120, 30), (205, 20, 30)], float)  # from nothing to full
-_COLD = np.array([(130, 215, 235), (50, 130, 205), (25, 50, 160)], float)
-_VEIL = 0.88  # how much of the image full colour hides
-_GREYS = 70, 235  # of the image below colours: black and white would hide them
-
-Picture = NDArray[np.uint8]
-
 MEANING = {
     "parts": "red raises the score, blue lowers it, and zero is the image in grey.",
     "pixel parts": "parts of single pixels, summed over channels; red raises the score, blue lowers it, zero is white.",
@@ -98,21 +92,10 @@ def drawn(view: View, picture: Picture, side: int) -> Picture:
         grey = display.to_bytes(np.maximum(view.values, 0))
         return enlarged(grey[..., None].repeat(3, 2), side)
     if view.kind == "pixel parts":
-        return enlarged(_coloured(view.values, np.full((*view.values.shape, 3), 250.0)), side)
+        return enlarged(veiled(view.values, np.full((*view.values.shape, 3), 250.0)), side)
     values = Image.fromarray(view.values.astype(np.float32))
     smooth = np.asarray(values.resize((width, height), Image.Resampling.BILINEAR), np.float64)
-    return _coloured(smooth, _greyed(below))
-
-
-def enlarged(picture: Picture, side: int) -> Picture:
-    """A picture (h, w, 3) whose larger side becomes `side` px; where it is small its pixels are seen as squares."""
-    height, width = picture.shape[:2]
-    larger = max(height, width)
-    size = max(1, round(width * side / larger)), max(1, round(height * side / larger))
-    if larger * 2 <= side:
-        squares = display.magnify(picture[None], -(-side // larger))[0]
-        return np.asarray(Image.fromarray(squares).resize(size, Image.Resampling.BOX))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    return veiled(smooth, greyed(below))
 
 
 def target(cell: Cell) -> tuple[str, str]:
@@ -128,22 +111,6 @@ def target(cell: Cell) -> tuple[str, str]:
 def correlation(number: float | None) -> str:
     """A correlation with two digits, if there is one."""
     return "–" if number is None or np.isnan(number) else f"{number:.2f}".replace("-", "−")
-
-
-def _greyed(picture: Picture) -> NDArray[np.float64]:
-    low, high = _GREYS
-    grey = np.asarray(Image.fromarray(picture).convert("L"), np.float64) / 255
-    return np.repeat((low + (high - low) * grey)[..., None], 3, 2)
-
-
-def _coloured(values: NDArray[np.float64], below: NDArray[np.float64]) -> Picture:
-    """Values (h, w) in -1 to 1 as a veil over a picture (h, w, 3): the larger, the less of it is seen."""
-    strength = np.clip(np.abs(values), 0, 1)
-    places = np.linspace(0, 1, len(_WARM))
-    warm, cold = (np.stack([np.interp(strength, places, ramp[:, i]) for i in range(3)], -1) for ramp in (_WARM, _COLD))
-    colour = np.where((values >= 0)[..., None], warm, cold)
-    share = (_VEIL * strength**0.75)[..., None]
-    return np.round(colour * share + below * (1 - share)).clip(0, 255).astype(np.uint8)
 
 
 def _largest(values: NDArray[np.float64], clipped: bool = False) -> float:

@@ -26,7 +26,7 @@ from convscope.panel import Bars, Panel, Scatter
 from convscope.preprocess import Preprocess
 from convscope.receptive_field import ReceptiveFields, receptive_fields
 from convscope.recorder import record
-from convscope.render import charts, inline, maps, text
+from convscope.render import charts, inline, maps, overlays, text
 from convscope.render.environment import environment
 from convscope.render.facts import attention, dead, layer_facts, outstanding, unit_flags
 
@@ -201,7 +201,7 @@ def explanation(explanation: Explanation) -> str:
         explanation=explanation,
         outputs=_OUTPUTS.get(str(about.outputs), "its outputs are no scores of classes"),
         images=[
-            {"image": image, "uri": inline.uri(Image.fromarray(maps.enlarged(image.picture, side))),
+            {"image": image, "uri": inline.uri(Image.fromarray(overlays.enlarged(image.picture, side))),
              "groups": _groups(image, about, side)}
             for image in shown
         ],

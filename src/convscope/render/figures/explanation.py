@@ -27,6 +27,7 @@ from convscope.render.figures.sheet import (
     shortened,
     text_width,
 )
+from convscope.render.overlays import enlarged
 
 _SIDE, _BETWEEN, _GAP, _APART = 430, 60, 20, 60  # px: of the image, then to the maps, between tiles, and between groups
 _ROOM = WIDTH - _SIDE - _BETWEEN
@@ -110,7 +111,7 @@ def draw_overview(images: Sequence[Explained], about: About, count: int) -> Shee
         y = 84 + row * step
         sheet.text(0, y, _end(image.name, side), SMALL, color=GREY)
         sheet.text(0, y + _LINE, shortened(_said(image), side, SMALL), SMALL)
-        sheet.image(maps.enlarged(image.picture, side), 0, round(y + 2 * _LINE + 6))
+        sheet.image(enlarged(image.picture, side), 0, round(y + 2 * _LINE + 6))
         for column, cell in enumerate(cells, 1):
             _tile(sheet, image, about, cell, (column * (side + _GAP), y), side, True)
     sheet.paragraphs(0, end, WIDTH, captions, SMALL)
@@ -143,7 +144,7 @@ def _heading(sheet: Sheet, image: Explained, about: About) -> None:
 
 def _image(sheet: Sheet, image: Explained) -> None:
     """The image, and below it what the network says; the class of its label is in bold."""
-    sheet.image(maps.enlarged(image.picture, _SIDE), 0, _TOP)
+    sheet.image(enlarged(image.picture, _SIDE), 0, _TOP)
     top = _TOP + _height(image, _SIDE) + 24
     bars = sheet.canvas(0, top, _SIDE, max(1, len(image.predictions)) * _BAR)
     for number, each in enumerate(image.predictions):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.render.figures.overlays import enlarged, lit
 from convscope.render.figures.sheet import (
     BLUE,
     GREY,
@@ -20,6 +19,7 @@ from convscope.render.figures.sheet import (
     shortened,
     styled,
 )
+from convscope.render.overlays import enlarged, lit
 from convscope.render.text import figure as written
 from convscope.render.text import percent
 from convscope.studies.factors import LEVEL, Factors

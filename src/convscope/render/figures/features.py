@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from convscope.images.base import source
-from convscope.render.figures.overlays import enlarged, heated
 from convscope.render.figures.sheet import (
     GREY,
     INK,
@@ -18,6 +15,7 @@ from convscope.render.figures.sheet import (
     caption_height,
     shortened,
 )
+from convscope.render.overlays import enlarged, greyed, veiled
 from convscope.render.text import figure as written
 from convscope.render.text import percent
 from convscope.sanity.sample import evenly
@@ -46,9 +44,9 @@ def draw(found: Found, network: str) -> Sheet:
         for column in range(len(row.ids)):
             x = _LEFT + column * (_PAIR + _GAP)
             picture = found.features.network.preprocess.display(inputs[column])
-            values = maps[column].numpy().astype(np.float32)
+            shares = maps[column].numpy() / (largest or 1)
             sheet.image(enlarged(picture, _SIDE), x, y)
-            sheet.image(enlarged(heated(picture, values, largest), _SIDE), x + _SIDE + 4, y)
+            sheet.image(enlarged(veiled(shares, greyed(picture)), _SIDE), x + _SIDE + 4, y)
             _truth(sheet, row, column, found.readout.kind == "labels", (x, y + tall + 4))
     sheet.paragraphs(0, end, WIDTH, [caption])
     return sheet

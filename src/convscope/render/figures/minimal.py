@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from convscope.render.figures.overlays import enlarged, lit
 from convscope.render.figures.sheet import BLUE, GREY, LARGE, NORMAL, WIDTH, Sheet, caption_height, shortened, styled
+from convscope.render.overlays import enlarged, lit
 from convscope.render.text import figure as written
 from convscope.render.text import percent
 from convscope.studies.minimal import Minimal

@@ -9,7 +9,6 @@ from matplotlib.patches import Rectangle
 
 from convscope.geometry import Box
 from convscope.images.base import source
-from convscope.render.figures.overlays import enlarged
 from convscope.render.figures.sheet import (
     BLUE,
     GREY,
@@ -22,6 +21,7 @@ from convscope.render.figures.sheet import (
     shortened,
     styled,
 )
+from convscope.render.overlays import enlarged
 from convscope.render.text import figure as written
 from convscope.studies.regions import ASPECTS, OVERLAP, SCALES, SHOWN, Region, Retrieved, UnitRegions
 
