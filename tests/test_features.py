@@ -23,7 +23,7 @@ from convscope.cli import main
 from convscope.errors import AddressError, ImagesError, NetworkError
 from convscope.render.figures.features import draw
 from convscope.render.figures.sheet import RED
-from convscope.studies import generic
+from convscope.studies import generic_localization as generic
 from convscope.studies.features import deep_features
 from convscope.studies.readouts import Readout, fit_clusters, fit_labels, fit_values, judge_labels, judge_values, split
 from explaining import network_of

@@ -13,7 +13,7 @@ from convscope.cli.results import timed
 
 if TYPE_CHECKING:
     from convscope.scanner.progress import Report
-    from convscope.studies import generic
+    from convscope.studies import generic_localization as generic
 
 
 @click.command()
@@ -55,7 +55,7 @@ def features(
     if clusters is not None and (values is not None or test is not None):
         raise click.UsageError("--clusters are not judged, so they go with neither --values nor --test")
     from convscope.render.figures.features import draw
-    from convscope.studies import generic
+    from convscope.studies import generic_localization as generic
 
     network = load_network(model, arch, preprocess, device)
     name, numbers = ("", {}) if values is None else _numbers(values)

@@ -19,7 +19,7 @@ from convscope.render.overlays import enlarged, greyed, veiled
 from convscope.render.text import figure as written
 from convscope.render.text import percent
 from convscope.sanity.sample import evenly
-from convscope.studies.generic import SHOWN, Found, Row
+from convscope.studies.generic_localization import SHOWN, Found, Row
 
 ROWS = 8  # at most
 _TOP, _LEFT, _GAP, _UNDER = 70, 250, 22, 44  # px
