@@ -116,6 +116,6 @@ def _print(found: Dissection, seconds: float) -> None:
     if large := found.unreachable():
         names = ", ".join(f"{each.concept.name} ({each.cap:.3f})" for each in large[:_NAMED])
         more = f" and {len(large) - _NAMED} more" if len(large) > _NAMED else ""
-        click.echo(f"too large to be detected (highest IoU possible): {names}{more}")
+        click.echo(f"too large to be detected (about the highest IoU that they can have): {names}{more}")
     print_skipped(found.run["skipped"], "run.json")
     click.echo(f"dissection: {found.path}")
