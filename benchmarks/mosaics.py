@@ -107,11 +107,14 @@ def by_occlusion(method: Occlusion, network: Network, mosaic: Mosaic) -> Tensor:
 
 
 def by_rise(method: RISE, network: Network, mosaic: Mosaic) -> Tensor:
-    """The maps of four logits and four probabilities, (8, h, w); the method without its rule for stopping."""
+    """The maps of four logits and four probabilities, (8, h, w), averaged as in the paper: Σ S m / Σ m over all masks.
+
+    The masks are those of the method, which takes the part of the scores that is linear in them out of the noise.
+    """
     height, width = mosaic.image.shape[1:]
     sums, visible = torch.zeros(8, height, width, dtype=torch.float64), torch.zeros(height, width, dtype=torch.float64)
     with evaluating(network.module), torch.no_grad():
-        for masks in method.draw(mosaic.image):
+        for masks in method.draw(mosaic.image, 32):
             masked = (mosaic.image * masks[:, None]).contiguous(memory_format=torch.channels_last)
             logits = [network.module(each) for each in masked.split(1)]  # its maps stay in the cache: half of the time
             found = scores(torch.cat(logits), mosaic.classes)
@@ -141,7 +144,7 @@ def main(full: bool) -> None:
         return
     for name, maps in (
         ("`Occlusion`", lambda each: by_occlusion(Occlusion(), network, each)),
-        ("`RISE(masks=1000)`", lambda each: by_rise(RISE(masks=1000), network, each)),
+        ("`RISE(masks=1000)`, plainly averaged", lambda each: by_rise(RISE(masks=1000), network, each)),
     ):
         pairs = [[hits(four, each) for four in maps(each).split(4)] for each in drawn[:FEWER]]
         for score, found in zip(("logit", "probability"), zip(*pairs, strict=True), strict=True):

@@ -210,14 +210,17 @@ def picture(shared_data: Path, squeezenet: Network) -> Tensor:
 
 @pytest.mark.real
 def test_squeezenet_on_a_picture_against_captum(captum: Any, squeezenet: Network, picture: Tensor) -> None:
-    """Its rectifiers are modules, in place, each used once: Captum needs them out of place."""
+    """Its rectifiers are modules, in place, each used once: Captum needs them out of place.
+
+    Both get the same memory format: where a rectifier's input is next to zero, its sign is one of rounding.
+    """
     module = squeezenet.module
     index = int(module(picture).argmax())
     std = torch.tensor(squeezenet.preprocess.std).reshape(3, 1, 1)
     for part in module.modules():
         if isinstance(part, nn.ReLU):
             part.inplace = False
-    theirs = oracles(captum, module, picture, index, std)
+    theirs = oracles(captum, module, picture.contiguous(memory_format=torch.channels_last), index, std)
     for part in module.modules():
         if isinstance(part, nn.ReLU):
             part.inplace = True

@@ -405,11 +405,11 @@ class TestColours:
 
     def test_web_colours(self):
         """Names that end in a basic one, from the standard (CSS 4), of which few are called otherwise by people."""
-        from PIL.ImageColor import colormap
+        from PIL.ImageColor import colormap, getrgb
 
         ends = {text: next((c for c in COLOURS if text.replace("gray", "grey").endswith(c)), None) for text in colormap}
         known = {text: end for text, end in ends.items() if end}
-        values = np.array([[int(str(colormap[text])[i : i + 2], 16) for i in (1, 3, 5)] for text in known])
+        values = np.array([getrgb(text) for text in known])
         found = np.array(COLOURS)[basic_names(values)]
         assert len(known) > 70
         assert np.mean(found == np.array(list(known.values()))) > 0.85

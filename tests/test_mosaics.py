@@ -43,13 +43,17 @@ def test_four_classes_at_once_have_the_maps_that_they_have_one_by_one() -> None:
     network, classes = network_of(module, (3, 16, 20)), [3, 0, 3, 1]
     mosaic = mosaics.Mosaic(image, np.array(classes))
     occlusion, rise = Occlusion(6, 4), RISE(masks=70, tolerance=0)
-    for together, method in (
-        (mosaics.by_occlusion(occlusion, network, mosaic), occlusion),
-        (mosaics.by_rise(rise, network, mosaic), rise),
-    ):
-        for score, maps in zip(("logit", "probability"), together.split(4), strict=True):
-            alone = method(network, image.expand(4, -1, -1, -1), [Class(index, score) for index in classes]).on_image()
-            torch.testing.assert_close(maps.float(), alone, rtol=1e-4, atol=1e-6)
+    together = mosaics.by_occlusion(occlusion, network, mosaic)
+    for score, maps in zip(("logit", "probability"), together.split(4), strict=True):
+        alone = occlusion(network, image.expand(4, -1, -1, -1), [Class(index, score) for index in classes]).on_image()
+        torch.testing.assert_close(maps.float(), alone, rtol=1e-4, atol=1e-6)
+    masks = torch.cat(list(rise.draw(image, 70))).double()
+    with torch.no_grad():
+        logits = torch.cat([module((image * mask.float())[None]) for mask in masks]).double()
+    for scores, maps in zip((logits, logits.softmax(1)), mosaics.by_rise(rise, network, mosaic).split(4), strict=True):
+        for index, found in zip(classes, maps, strict=True):
+            slow = sum(float(score) * mask for score, mask in zip(scores[:, index], masks, strict=True)) / masks.sum(0)
+            torch.testing.assert_close(found, slow, rtol=1e-4, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
