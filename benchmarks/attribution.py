@@ -2,7 +2,8 @@
 
 ``--full`` takes more masks and images, VGG-16, and SqueezeNet with real weights and images where ``--data`` has them
 (an hour). Costs are ratios of processor time with one thread, medians over rounds in which all take turns in one
-process, because the machine is shared and noisy. Occlusion needs the package captum (see ``benchmarks.occlusion``).
+process, because the machine is shared and noisy; both sides run in the memory settings of the command line. Occlusion
+needs the package captum (see ``benchmarks.occlusion``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from convscope.backward_rules import GUIDED
 from convscope.images import ImageSet
 from convscope.network import Network
 from convscope.recorder import evaluating
+from convscope.scanner.memory import keep_freed_memory
 
 DATA = Path("../shared/data")
 SIZES, IMAGES = (4, 8, 16, 32), 64  # of the batches of bare passes, and how many images these run on
@@ -132,5 +134,6 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=DATA, help="real weights and images")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     warnings.simplefilter("ignore")
     main(given.full, given.data)

@@ -78,10 +78,12 @@ def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
 
 
 def load_network(model: str, arch: str | None, preprocess: Path | None, device: str | None) -> Network:
-    """The network of the common options, on its device."""
+    """The network of the common options, on its device; from now on the process keeps freed memory for its passes."""
     import convscope
+    from convscope.scanner.memory import keep_freed_memory
 
     find_factories()
+    keep_freed_memory()
     return convscope.load(model, arch=arch, preprocess=preprocess, device=usable_device(device))
 
 

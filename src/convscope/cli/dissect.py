@@ -82,10 +82,8 @@ def dissect(
     if chosen and not layers:
         raise click.UsageError("--layers names no layer")
     import convscope
-    from convscope.scanner.memory import keep_freed_memory
 
     network = load_network(model, arch, preprocess, device)
-    keep_freed_memory()
     found, took = timed(
         lambda bar: convscope.dissect(
             network, concepts, output, layers=layers or None, at=at, quantile=quantile, upsampling=upsampling,

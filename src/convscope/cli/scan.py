@@ -103,7 +103,6 @@ def scan(
     import convscope
     from convscope.report import check_folder
     from convscope.scanner import scan_part
-    from convscope.scanner.memory import keep_freed_memory
 
     network = load_network(model, arch, preprocess, device)
     for remark in network.remarks:
@@ -111,7 +110,6 @@ def scan(
     image_set = convscope.open_images(images)
     if pages is not None:
         check_folder(pages, output)
-    keep_freed_memory()
     options = {
         "layers": layers or None,
         "at": at,
