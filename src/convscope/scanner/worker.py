@@ -34,12 +34,12 @@ def work(recipe: Recipe, index: int, key: str) -> bytes:
         return shard_bytes(_made[0][1], index, key, _go_on)
 
 
-def shard_bytes(plan: Plan, index: int, key: str, advance: Advance, make: Make = compute) -> bytes:
+def shard_bytes(plan: Plan, index: int, key: str, advance: Advance, make: Make | None = None) -> bytes:
     """The state of shard `index`, as `ShardState.to_bytes` writes it.
 
     Args:
         key: of the shard, as the scan began with it.
-        make: gives the state of a shard; called as `compute` is.
+        make: gives the state of a shard, called as `compute` is, which does it if nothing else is given.
 
     Raises:
         NetworkError: the network fails on these images, or the device does.
@@ -47,7 +47,7 @@ def shard_bytes(plan: Plan, index: int, key: str, advance: Advance, make: Make =
     """
     try:
         with threads(int(plan.job["threads"])):
-            state = make(plan, index, advance)
+            state = (make or compute)(plan, index, advance)
     except Exception as error:
         remedy = _remedy(error)
         if remedy is None:
