@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convscope.concepts import CATEGORIES, Coverage, Labels, coverage, open_concepts, shuffled, with_colours
+from convscope.concepts import CATEGORIES, Coverage, Labels, coverage, only, open_concepts, shuffled, with_colours
 from convscope.concepts.colour_names import basic_names, names_of_pixels
 from convscope.diorama import TABLES, render
 from convscope.diorama.colours import COLOURS, PAINTS
@@ -482,6 +482,36 @@ class TestShuffled:
         (folder / "images/b.jpg").unlink()
         with pytest.raises(ImagesError, match="one image"):
             shuffled(open_concepts(folder))
+
+
+class TestCategories:
+    def test_concepts_of_other_categories_are_left_out_and_the_others_numbered_anew(self):
+        base = open_concepts("diorama:objects/test:32")
+        found = open_concepts(f"only:texture,scene,part:{base.spec}")
+        left = [each for each in base.concepts if each.category in {"part", "scene", "texture"}]
+        assert [(each.name, each.category) for each in found.concepts] == [(each.name, each.category) for each in left]
+        assert [each.number for each in found.concepts] == list(range(1, len(left) + 1))
+        assert found.spec == "only:part,scene,texture:diorama:objects/test:32"
+        assert found.images.spec == base.images.spec
+        assert found.signature(0, 3) != base.signature(0, 3)
+        for index in range(3):
+            labels, before = found.labels(index), base.labels(index)
+            names = [["", *((each.name, each.category) for each in some)] for some in (found.concepts, base.concepts)]
+            for y, x in np.ndindex(4, 4):
+                here, there = (
+                    {some[number] for number in (*each.maps[:, 8 * y, 8 * x], *each.whole)} - {""}
+                    for some, each in zip(names, (labels, before), strict=True)
+                )
+                assert here == {each for each in there if each[1] in {"part", "scene", "texture"}}
+
+    def test_a_set_that_has_no_others_stays_as_it_is(self, folder):
+        base = open_concepts(folder)
+        assert only(base, CATEGORIES) is base
+        assert [each.name for each in open_concepts(f"colours:only:scene:{folder}").concepts[:2]] == ["beach", "black"]
+
+    def test_what_cannot_be_left(self, folder):
+        fails(f"only:objects:{folder}", "'objects'", "object, part")
+        fails(f"only:material,texture:{folder}", "no material and no texture", "object, part, scene")
 
 
 def slow_counts(found, ids):

@@ -45,12 +45,8 @@ _NAMED = 12  # concepts that cannot be detected, in the last line
     help="Read units after the batch norm and rectifier that follow, or at the layer's raw output.",
 )  # fmt: skip
 @click.option(
-    "--upsampling", type=click.Choice(["anchored", "plain"]), default="anchored", show_default=True,
-    help="Values stand at the centres of their fields, or as a resize of the map has them (the Lite version).",
-)  # fmt: skip
-@click.option(
-    "--threshold", type=click.Choice(["exact", "lite"]), default="exact", show_default=True,
-    help="The quantile, or the entry of 1,000 quantiles that the Lite version takes.",
+    "--lite", is_flag=True,
+    help="Do as NetDissect-Lite does: plain resize, its entry of 1,000 quantiles as the threshold, no materials.",
 )  # fmt: skip
 @limit_option
 @batch_option
@@ -66,8 +62,7 @@ def dissect(
     chosen: tuple[str, ...],
     quantile: float,
     at: Any,
-    upsampling: Any,
-    threshold: Any,
+    lite: bool,
     limit: int | None,
     batch_size: int,
     threads: int | None,
@@ -86,8 +81,8 @@ def dissect(
     network = load_network(model, arch, preprocess, device)
     found, took = timed(
         lambda bar: convscope.dissect(
-            network, concepts, output, layers=layers or None, at=at, quantile=quantile, upsampling=upsampling,
-            threshold=threshold, limit=limit, batch_size=batch_size, threads=threads, progress=bar,
+            network, concepts, output, layers=layers or None, at=at, quantile=quantile, lite=lite, limit=limit,
+            batch_size=batch_size, threads=threads, progress=bar,
         ),
         "masks",
     )  # fmt: skip

@@ -5,16 +5,17 @@
 
 ``base`` says what a set is; ``diorama``, ``folder``, ``indexed``, ``broden`` and ``ade20k`` read one each, the last
 four by ``masks`` (PNG files) and ``numbering`` (which number is which concept); ``colours`` adds the eleven basic ones
-that ``colour_names`` tells, ``shuffle`` deals labels out anew, and ``coverage`` counts.
+that ``colour_names`` tells, ``categories`` leaves some out, ``shuffle`` deals labels out anew, and ``coverage`` counts.
 """
 
 from convscope.concepts.base import CATEGORIES, Concept, ConceptSet, Labels
+from convscope.concepts.categories import only
 from convscope.concepts.colours import with_colours
 from convscope.concepts.coverage import Coverage, coverage
 from convscope.concepts.opening import open_concepts
 from convscope.concepts.shuffle import shuffled
 
 __all__ = [
-    "CATEGORIES", "Concept", "ConceptSet", "Coverage", "Labels", "coverage", "open_concepts", "shuffled",
+    "CATEGORIES", "Concept", "ConceptSet", "Coverage", "Labels", "coverage", "only", "open_concepts", "shuffled",
     "with_colours",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from convscope.concepts.ade20k import SEGMENTS, open_full, open_scene_parsing
 from convscope.concepts.base import ConceptSet
 from convscope.concepts.broden import open_broden
+from convscope.concepts.categories import only
 from convscope.concepts.colours import with_colours
 from convscope.concepts.diorama import DioramaConcepts
 from convscope.concepts.folder import open_folder
@@ -19,7 +20,7 @@ from convscope.images import Diorama, open_images
 _EXPECTED = (
     "diorama:LABELSET/SPLIT; a folder with concepts.csv and masks (ours), index.csv and label.csv (Broden), "
     f"objectInfo150.txt (ADE20K's scene parsing), *{SEGMENTS} (all of ADE20K), or classes.csv and index.csv; "
-    "colours:IMAGES; shuffled:SEED:CONCEPTS"
+    "colours:IMAGES; shuffled:SEED:CONCEPTS; only:CATEGORY,...:CONCEPTS"
 )
 
 
@@ -42,6 +43,9 @@ def open_concepts(spec: str | Path) -> ConceptSet:
             if not (seed.isascii() and seed.isdigit()):
                 raise ImagesError(f"{text}: a seed of {seed!r}; expected a number, as in shuffled:0:CONCEPTS")
             return shuffled(open_concepts(rest), int(seed))
+        if kind == "only":
+            categories, _, rest = rest.partition(":")
+            return only(open_concepts(rest), categories.split(","))
         raise ImagesError(f"{text}: there is no such folder; expected {_EXPECTED}")
     opener = _opener(path)
     if opener is None:
@@ -53,7 +57,7 @@ def _is_labelled(spec: str) -> bool:
     path = Path(spec)
     if path.exists():
         return _opener(path) is not None
-    return spec.partition(":")[0] in {"diorama", "colours", "shuffled"}
+    return spec.partition(":")[0] in {"diorama", "colours", "shuffled", "only"}
 
 
 def _opener(root: Path) -> Callable[[Path, str], ConceptSet] | None:

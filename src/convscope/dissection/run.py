@@ -22,12 +22,12 @@ import convscope
 from convscope import shards
 from convscope.atlas import Atlas
 from convscope.atlas.run import sealed
-from convscope.concepts import CATEGORIES, ConceptSet, open_concepts
+from convscope.concepts import CATEGORIES, ConceptSet, only, open_concepts
 from convscope.dissection import passes
 from convscope.dissection.section import ARRAYS, FORMAT, SECTION, VERSION, Dissection
 from convscope.dissection.sums import add_up, bootstrap
 from convscope.dissection.tail import Tail
-from convscope.dissection.task import Task, Threshold, Upsampling
+from convscope.dissection.task import Task
 from convscope.errors import AtlasError
 from convscope.network import Network
 from convscope.scanner.batches import nothing_read
@@ -35,6 +35,8 @@ from convscope.scanner.plan import At, Plan
 from convscope.scanner.progress import Advance, Report, counter
 from convscope.scanner.worker import shard_bytes
 from convscope.shards import ShardState, ShardStore
+
+LITE = tuple(category for category in CATEGORIES if category != "material")  # which the Lite version compares with
 
 
 def dissect(
@@ -45,8 +47,7 @@ def dissect(
     layers: Sequence[str] | None = None,
     at: At = "response",
     quantile: float = 0.005,
-    upsampling: Upsampling = "anchored",
-    threshold: Threshold = "exact",
+    lite: bool = False,
     limit: int | None = None,
     batch_size: int = 32,
     threads: int | None = None,
@@ -63,9 +64,8 @@ def dissect(
         layers: names of layers, of modules, or patterns; default all layers that have maps.
         at: read units at their "response" (after batch norm and rectifier) or at the raw "output" [METHODS 0.3].
         quantile: of all values of a unit, at all positions of all images, this share is above its threshold.
-        upsampling: values stand at the centres of their fields ("anchored"), or as if the map tiled the input, as a
-            resize has them ("plain", as in the Lite version).
-        threshold: the quantile itself ("exact"), or the entry of 1,000 quantiles that the Lite version takes ("lite").
+        lite: do as NetDissect-Lite does: a plain resize of the maps, of 1,000 quantiles entry int(1000 (1 - q) - 1)
+            as the threshold, and no materials [METHODS 6.2].
         limit: use so many images, evenly spaced over the set.
         batch_size: images in one forward pass.
         threads: of PyTorch; default as it is set.
@@ -77,12 +77,13 @@ def dissect(
         ImagesError: no image could be read.
         NetworkError: the network does not run on such images, or has no maps.
     """
+    concepts = open_concepts(concepts) if isinstance(concepts, str | Path) else concepts
     task = Task.of(
         network,
-        open_concepts(concepts) if isinstance(concepts, str | Path) else concepts,
+        only(concepts, LITE) if lite else concepts,
         layers=layers, at=at, limit=limit, batch_size=batch_size,
         threads=torch.get_num_threads() if threads is None else threads,
-        quantile=quantile, upsampling=upsampling, threshold=threshold,
+        quantile=quantile, upsampling="plain" if lite else "anchored", threshold="lite" if lite else "exact",
     )  # fmt: skip
     target = Path(path).resolve() / SECTION
     _check_atlas(Path(path), network)

@@ -51,14 +51,15 @@ class Task(Plan):
         upsampling: Upsampling,
         threshold: Threshold,
     ) -> Task:
-        """The arguments are those of `convscope.dissect`."""
+        """The arguments are those of `convscope.dissect`, and what its Lite version has in another way.
+
+        Args:
+            upsampling: values stand at the centres of their fields ("anchored"), or as if the map tiled the input, as
+                a resize has them ("plain").
+            threshold: the quantile itself ("exact"), or the entry of 1,000 quantiles that Lite takes ("lite").
+        """
         if not 0 < quantile < 1:
             raise ValueError(f"quantile is {quantile}; it must be between 0 and 1: 0.005 are the highest 0.5 %")
-        for name, value, known in (
-            ("upsampling", upsampling, ("anchored", "plain")), ("threshold", threshold, ("exact", "lite")),
-        ):  # fmt: skip
-            if value not in known:
-                raise ValueError(f"{name} is {value!r}; expected {known[0]!r} or {known[1]!r}")
         plan = Plan.make(
             network, concepts.images, layers=layers, at=at, limit=limit, batch_size=batch_size, threads=threads
         )
