@@ -14,30 +14,58 @@ from convscope.compiling import compiled
 
 
 @compiled
-def tally(
-    maps: Any, thresholds: Any, labels: Any, bounds_y: Any, shares_y: Any, bounds_x: Any, shares_x: Any, table: Any
-) -> None:
-    """Count the pixels of every unit's mask, and those of each label among them.
+def masks(maps: Any, thresholds: Any, bounds_y: Any, shares_y: Any, bounds_x: Any, shares_x: Any) -> Any:
+    """The pixels of every unit's mask.
 
     Args:
         maps: (h, w, units) float32, one image's.
         thresholds: (units,) float32; NaN is above all.
-        labels: (rows, columns, m) numbers from 1; 0 is none.
         bounds_y, shares_y, bounds_x, shares_x: see `placement.Axis`.
-        table: (units, 1 + numbers) int32, changed: column 0 is the mask's pixels, and column i those with label i.
+
+    Returns:
+        starts (units + 1,) and pixels: those of unit u are pixels[starts[u] : starts[u + 1]], their places in raster
+        order, which are in no order themselves.
     """
     width, units = maps.shape[1:]
     intervals_y, intervals_x = len(bounds_y) - 1, len(bounds_x) - 1
-    starts, cells = _above(maps, thresholds)
+    hot, cells = _above(maps, thresholds)
     visited = np.full((intervals_y, intervals_x), -1, np.int32)
+    starts, pixels = np.zeros(units + 1, np.int64), np.empty(1 << 12, np.int32)
+    fill = 0
     for u in range(units):
-        for k in range(starts[u], starts[u + 1]):
+        for k in range(hot[u], hot[u + 1]):
             row, column = cells[k] // width, cells[k] % width
             for i in range(max(row - 1, 0), min(row, intervals_y - 1) + 1):
                 for j in range(max(column - 1, 0), min(column, intervals_x - 1) + 1):
                     if visited[i, j] != u:
                         visited[i, j] = u
-                        _block(maps, thresholds[u], labels, bounds_y, shares_y, bounds_x, shares_x, table[u], u, i, j)
+                        room = (bounds_y[i + 1] - bounds_y[i]) * (bounds_x[j + 1] - bounds_x[j])
+                        if fill + room > len(pixels):
+                            pixels = _larger(pixels, fill + room)
+                        fill = _block(
+                            maps, thresholds[u], bounds_y, shares_y, bounds_x, shares_x, pixels, fill, u, i, j
+                        )
+        starts[u + 1] = fill
+    return starts, pixels[:fill]
+
+
+@compiled
+def count(starts: Any, pixels: Any, labels: Any, table: Any) -> None:
+    """Count the pixels of every unit's mask, and those of each label among them.
+
+    Args:
+        starts, pixels: see `masks`.
+        labels: (pixels, m) numbers from 1; 0 is none.
+        table: (units, 1 + numbers) int32, changed: column 0 is the mask's pixels, and column i those with label i.
+    """
+    for u in range(len(starts) - 1):
+        counts = table[u]
+        counts[0] += starts[u + 1] - starts[u]
+        for k in range(starts[u], starts[u + 1]):
+            row = labels[pixels[k]]
+            for m in range(len(row)):
+                if row[m] > 0:
+                    counts[row[m]] += 1
 
 
 @compiled
@@ -65,11 +93,19 @@ def _above(maps: Any, thresholds: Any) -> Any:
 
 
 @compiled
+def _larger(pixels: Any, needed: Any) -> Any:
+    """The same numbers in an array that has room for twice as many as are needed."""
+    larger = np.empty(2 * needed, np.int32)
+    larger[: len(pixels)] = pixels
+    return larger
+
+
+@compiled
 def _block(
-    maps: Any, threshold: Any, labels: Any, bounds_y: Any, shares_y: Any, bounds_x: Any, shares_x: Any, counts: Any,
+    maps: Any, threshold: Any, bounds_y: Any, shares_y: Any, bounds_x: Any, shares_x: Any, pixels: Any, fill: Any,
     u: Any, i: Any, j: Any,
-) -> None:  # fmt: skip
-    """Count the pixels between four neighbouring values."""
+) -> Any:  # fmt: skip
+    """Write the pixels between four neighbouring values that are in the mask behind the first `fill`; their number."""
     below, beside = min(i + 1, maps.shape[0] - 1), min(j + 1, maps.shape[1] - 1)
     a, b = np.float64(maps[i, j, u]), np.float64(maps[i, beside, u])
     c, d = np.float64(maps[below, j, u]), np.float64(maps[below, beside, u])
@@ -78,11 +114,9 @@ def _block(
         bottom = c + shares_x[x] * (d - c)
         for y in range(bounds_y[i], bounds_y[i + 1]):
             if top + shares_y[y] * (bottom - top) > threshold:
-                counts[0] += 1
-                for m in range(labels.shape[2]):
-                    label = labels[y, x, m]
-                    if label > 0:
-                        counts[label] += 1
+                pixels[fill] = y * len(shares_x) + x
+                fill += 1
+    return fill
 
 
 @compiled

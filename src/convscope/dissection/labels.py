@@ -26,7 +26,7 @@ class Local:
     Args:
         sizes: of the picture and of the label maps.
         concepts: (d,) the concept of each number.
-        maps: (rows, columns, m); 0 is none, and a pixel has no number twice.
+        maps: (pixels, m), in raster order; 0 is none, and a pixel has no number twice.
         whole: numbers that every pixel has.
         covered: (1 + d,) all pixels, and those of each number.
     """
@@ -65,20 +65,16 @@ def labelled(task: Task, ids: tuple[int, ...]) -> Iterator[Labelled]:
         for i, image in enumerate(own):
             inputs[i] = made[image][0]
         batch = Batch(torch.tensor(list(own), dtype=torch.int64), inputs, [], skipped)
-        return Labelled(batch, list(own.values()), [_of_stranger(task, image) for image in own])
+        return Labelled(batch, list(own.values()), [_of_stranger(task, image, made[image][1]) for image in own])
 
     return read_ahead(task.images, ids, task.batch_size, make, assemble)
 
 
-def local(task: Task, labels: Labels, picture: tuple[int, int] | None = None) -> Local:
-    """Labels as far as the input shows them.
-
-    Args:
-        picture: (height, width) of the picture; None: that of the label maps.
-    """
-    # Labels of whole images have no resolution of their own: that of the input is as good as any.
-    size: tuple[int, int] = labels.maps.shape[1:] if len(labels.maps) else (picture or task.network.preprocess.size)
-    sizes = (picture or size, size)
+def local(task: Task, labels: Labels, picture: tuple[int, int]) -> Local:
+    """Labels as far as the input shows them, of a picture of so many (rows, columns)."""
+    # Labels of whole images have no resolution of their own: that of the picture is as good as any.
+    size: tuple[int, int] = labels.maps.shape[1:] if len(labels.maps) else picture
+    sizes = (picture, size)
     window = task.window(sizes)
     maps = labels.maps[:, window.rows, window.columns]
     pixels = len(window.y) * len(window.x)
@@ -95,15 +91,16 @@ def local(task: Task, labels: Labels, picture: tuple[int, int] | None = None) ->
             numbered[later][numbered[later] == numbered[earlier]] = 0
     covered = np.bincount(numbered.ravel(), minlength=1 + len(concepts))
     covered[[0, *whole]] = pixels
-    return Local(sizes, concepts, np.ascontiguousarray(numbered.transpose(1, 2, 0)), whole, covered)
+    return Local(sizes, concepts, np.ascontiguousarray(numbered.reshape(len(numbered), pixels).T), whole, covered)
 
 
-def _of_stranger(task: Task, image: int) -> Local:
-    """The labels of the image's stranger; none where they cannot be read."""
+def _of_stranger(task: Task, image: int, picture: tuple[int, int]) -> Local:
+    """The labels of the image's stranger, stretched over the image; none where they cannot be read."""
     try:
-        return local(task, task.concepts.labels(task.strangers[image]))
+        labels = task.concepts.labels(task.strangers[image])
     except UnreadableImage:
-        return local(task, Labels(np.zeros((0, 1, 1), np.int32)))
+        labels = Labels(np.zeros((0, 1, 1), np.int32))
+    return local(task, labels, picture)
 
 
 def _size(picture: Picture) -> tuple[int, int]:

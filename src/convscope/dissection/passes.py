@@ -12,8 +12,9 @@ from torch import Tensor
 from convscope import capture
 from convscope.dissection import kernels
 from convscope.dissection.labels import Labelled, Local, labelled
+from convscope.dissection.placement import Placement
 from convscope.dissection.tail import Tail
-from convscope.dissection.task import Task
+from convscope.dissection.task import Sizes, Task
 from convscope.scanner.batches import batches
 from convscope.scanner.compute import forward
 from convscope.scanner.progress import Advance
@@ -43,7 +44,7 @@ def thresholds(task: Task, index: int, advance: Advance, so_far: ShardState | No
     for batch in batches(task.images, task.network.preprocess, task.shard(index), task.batch_size):
         skipped += len(batch.skipped)
         if len(batch.ids):
-            forward(task, batch, [_taker(task, i, batch.ids, tail) for i, tail in enumerate(tails)])
+            forward(task, batch, [_taker(task, i, batch.ids, tail) for i, tail in enumerate(tails)], stop=True)
         advance(len(batch.ids) + len(batch.skipped))
     return _state(tails, skipped)
 
@@ -144,15 +145,14 @@ def _tables(task: Task, each: Labelled, limits: Sequence[NDArray[np.float32]]) -
 
             def work(first: int, last: int) -> None:
                 for image in range(first, last):
-                    for view in VIEWS:
-                        labels = getattr(each, view)[image]
-                        tally(task, layer, maps[image], limits[layer], labels, tables[view][image][units])
+                    views = [(getattr(each, view)[image], tables[view][image][units]) for view in VIEWS]
+                    tally(task, layer, maps[image], limits[layer], views)
 
             in_parts(len(maps), work, maps.size)
 
         return consume
 
-    forward(task, each.batch, [tap(layer) for layer in range(len(task.layers))])
+    forward(task, each.batch, [tap(layer) for layer in range(len(task.layers))], stop=True)
     for view in VIEWS:
         for labels, table in zip(getattr(each, view), tables[view], strict=True):
             table[:, labels.whole] = table[:, :1]
@@ -161,18 +161,29 @@ def _tables(task: Task, each: Labelled, limits: Sequence[NDArray[np.float32]]) -
 
 
 def tally(
-    task: Task, layer: int, maps: NDArray[np.float32], limits: NDArray[np.float32], labels: Local,
-    table: NDArray[np.int32],
+    task: Task, layer: int, maps: NDArray[np.float32], limits: NDArray[np.float32],
+    views: Sequence[tuple[Local, NDArray[np.int32]]],
 ) -> None:  # fmt: skip
-    """Count one image's masks (h, w, units) of a layer into `table`; see `kernels.tally`."""
-    if not labels.covered[0]:
-        return
-    place = task.placement(layer, labels.sizes)
+    """Count the masks of one image's maps (h, w, units) of a layer in several labels, each into its table.
+
+    A mask is found once for all label maps of the same size.
+    """
+    found: dict[Sizes, tuple[NDArray[np.int64], NDArray[np.int32]]] = {}
+    for labels, table in views:
+        if labels.covered[0]:
+            if labels.sizes not in found:
+                found[labels.sizes] = masks(task.placement(layer, labels.sizes), maps, limits)
+            kernels.count(*found[labels.sizes], labels.maps, table)
+
+
+def masks(
+    place: Placement, maps: NDArray[np.float32], limits: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The pixels of the masks of one image's maps (h, w, units); see `kernels.masks`."""
     rows, columns = place.rows, place.columns
     folded = place.fold(maps[None])[0]
-    kernels.tally(
-        folded, limits, labels.maps, rows.bounds, rows.shares, columns.bounds, columns.shares, table
-    )  # fmt: skip
+    starts, pixels = kernels.masks(folded, limits, rows.bounds, rows.shares, columns.bounds, columns.shares)
+    return starts, pixels
 
 
 def _sparse(task: Task, labels: Local, table: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

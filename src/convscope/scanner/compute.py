@@ -70,8 +70,11 @@ def feed(plan: Plan, batch: Batch, accumulators: Accumulators, tally: Tally) -> 
     tally.count(result, batch.digests, plan.truth[batch.ids], batch.ids)
 
 
-def forward(plan: Plan, batch: Batch, consumers: Sequence[capture.Tap]) -> Any:
+def forward(plan: Plan, batch: Batch, consumers: Sequence[capture.Tap], *, stop: bool = False) -> Any:
     """What the network gives for a batch; each of the plan's layers meets its consumer.
+
+    Args:
+        stop: leave out what comes after the last of these layers, and give None.
 
     Raises:
         NetworkError: the network fails on these images.
@@ -81,7 +84,8 @@ def forward(plan: Plan, batch: Batch, consumers: Sequence[capture.Tap]) -> Any:
         taps.setdefault(layer.value(plan.at), []).append(consumer)
     inputs = batch.inputs.to(plan.network.device)  # keeps its memory format
     with torch.no_grad(), failures_named(batch.ids):
-        return capture.run(plan.network.module, inputs, plan.graph, {value: _all(each) for value, each in taps.items()})
+        consuming = {value: _all(each) for value, each in taps.items()}
+        return capture.run(plan.network.module, inputs, plan.graph, consuming, stop=stop)
 
 
 @contextmanager
