@@ -19,7 +19,6 @@ from convscope.scanner.batches import batches
 from convscope.scanner.compute import forward
 from convscope.scanner.progress import Advance
 from convscope.shards import ShardState
-from convscope.statistics import Activations
 from convscope.statistics.kernels import in_parts
 
 VIEWS = ("own", "control")
@@ -65,11 +64,9 @@ def tails_of(task: Task, state: ShardState) -> list[Tail]:
 
 
 def _taker(task: Task, layer: int, ids: Tensor, tail: Tail) -> capture.Tap:
-    node = task.layers[layer]
-
     def consume(values: Tensor) -> None:
-        rows = Activations(values, node.channel, ids, str(node.address)).rows
-        tail.update(rows.cpu().numpy().reshape(-1, node.units))
+        rows = task.activations(layer, values, ids).rows
+        tail.update(rows.cpu().numpy().reshape(-1, task.layers[layer].units))
 
     return consume
 
@@ -137,11 +134,10 @@ def _tables(task: Task, each: Labelled, limits: Sequence[NDArray[np.float32]]) -
     }
 
     def tap(layer: int) -> capture.Tap:
-        node = task.layers[layer]
         units = slice(task.offsets[layer], task.offsets[layer + 1])
 
         def consume(values: Tensor) -> None:
-            maps = Activations(values, node.channel, each.batch.ids, str(node.address)).maps()
+            maps = task.activations(layer, values, each.batch.ids).maps()
 
             def work(first: int, last: int) -> None:
                 for image in range(first, last):

@@ -85,11 +85,16 @@ def dissect(
         threads=torch.get_num_threads() if threads is None else threads,
         quantile=quantile, upsampling="plain" if lite else "anchored", threshold="lite" if lite else "exact",
     )  # fmt: skip
-    target = Path(path).resolve() / SECTION
     _check_atlas(Path(path), network)
+    return carry_out(task, Path(path) / SECTION, progress)
+
+
+def carry_out(task: Task, target: Path, progress: Report) -> Dissection:
+    """Do what is asked for, or go on with it, in the folder `target`; see `dissect`."""
+    target = target.resolve()
     if target.exists():
         return _finished(target, task)
-    partial = target.with_name(f"{SECTION}.partial")
+    partial = target.with_name(f"{target.name}.partial")
     with shards.explained(partial):
         partial.mkdir(parents=True, exist_ok=True)
         store = ShardStore(partial / "thresholds", dict(task.job), task.keys)

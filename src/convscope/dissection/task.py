@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from convscope import shards
 from convscope.concepts import CATEGORIES, ConceptSet
@@ -18,6 +21,7 @@ from convscope.errors import AddressError, NetworkError
 from convscope.graph import LayerNode
 from convscope.network import Network
 from convscope.scanner.plan import At, Plan
+from convscope.statistics import Activations
 
 Upsampling = Literal["anchored", "plain"]
 Threshold = Literal["exact", "lite"]
@@ -32,9 +36,11 @@ class Task(Plan):
 
     Args:
         concepts: the set whose images are the plan's.
+        mixing: of layers that are mixed from others the matrix (units, units of the other), by address.
     """
 
     concepts: ConceptSet = field(kw_only=True)
+    mixing: Mapping[str, Tensor] = field(kw_only=True, default_factory=dict)
 
     @classmethod
     def of(
@@ -74,6 +80,31 @@ class Task(Plan):
         }
         parts = {each.name: getattr(plan, each.name) for each in dataclasses.fields(plan)}
         return cls(**parts | {"layers": chosen, "statistics": {}, "job": job}, concepts=concepts)
+
+    def mixed(self, matrices: Mapping[str, NDArray[Any]], how: Mapping[str, Any]) -> Task:
+        """The same task with more layers, whose units are sums of units of its only one, at every position.
+
+        Args:
+            matrices: (units, units of the layer) by name, which is added to the layer's with a dot.
+            how: plain values from which they were made; another `how` is another job.
+        """
+        (layer,) = self.layers
+        layers, mixing = [layer], {}
+        for name, matrix in matrices.items():
+            address = dataclasses.replace(layer.address, name=f"{layer.address.name}.{name}")
+            layers.append(dataclasses.replace(layer, address=address, shape=(len(matrix), *layer.shape[1:])))
+            mixing[str(address)] = torch.tensor(matrix, dtype=torch.float32)
+        job = dict(self.job) | {"layers": [str(each.address) for each in layers], "mixing": dict(how)}
+        return dataclasses.replace(self, layers=tuple(layers), job=job, mixing=mixing)
+
+    def activations(self, layer: int, values: Tensor, ids: Tensor) -> Activations:
+        """What the units of a layer answer to the images `ids`, from the `values` that the network gave."""
+        node = self.layers[layer]
+        address, channel = str(node.address), node.channel
+        if address in self.mixing:
+            matrix = self.mixing[address].to(values.device)
+            values, channel = values.movedim(channel, -1).float() @ matrix.T, -1
+        return Activations(values, channel, ids, address)
 
     def key(self, shard: int) -> str:
         """See `Plan.key`: it changes with the labels, too."""
