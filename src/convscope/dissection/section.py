@@ -157,11 +157,23 @@ class DissectedLayer:
         """The detectors with an IoU above `cut`."""
         passing, labels = _best(self.iou, cut)
         false, others = _best(self.control, cut)
-        detectors, unique = self._replicated(cut)
+        drawn = self.drawn(cut)
+        unique = np.array([len(np.unique(each[each > 0])) for each in drawn])
         return Counts(
-            self.address, len(self), cut, int(passing.sum()), len(np.unique(labels)), _interval(detectors),
-            _interval(unique), int(false.sum()), len(np.unique(others)), self._by_category(cut),
+            self.address, len(self), cut, int(passing.sum()), len(np.unique(labels)), interval((drawn > 0).sum(1)),
+            interval(unique), int(false.sum()), len(np.unique(others)), self._by_category(cut),
         )  # fmt: skip
+
+    def labels(self, cut: float = CUT) -> NDArray[np.int64]:
+        """(units,) the number of the concept that each unit detects, 0 where it detects none."""
+        return np.where(self.iou.max(1) > cut, 1 + self.iou.argmax(1), 0)
+
+    def drawn(self, cut: float = CUT) -> NDArray[np.int64]:
+        """(replicates, units) the same in each draw of the bootstrap."""
+        arrays = self._whole.arrays
+        values, candidates = arrays["replicates"][self._part], arrays["candidates"][self._part]
+        best = np.take_along_axis(candidates, values.argmax(1), 1)
+        return np.where(values.max(1) > cut, best, 0).T.astype(np.int64)
 
     def _iou(self, view: str) -> Floats:
         arrays, categories = self._whole.arrays, self._whole.category_of
@@ -181,15 +193,6 @@ class DissectedLayer:
             Unit(_layer(self.address), unit), coverage.concept if iou > 0 else None, iou, coverage.cap,
             (low, high), float(arrays["thresholds"][place]), float(arrays["errors"][place]),
         )  # fmt: skip
-
-    def _replicated(self, cut: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Detectors and different labels in each replicate."""
-        arrays = self._whole.arrays
-        values, candidates = arrays["replicates"][self._part], arrays["candidates"][self._part]
-        labels = np.take_along_axis(candidates, values.argmax(1), 1)
-        passing = values.max(1) > cut
-        unique = [len(np.unique(labels[passing[:, r], r])) for r in range(values.shape[2])]
-        return passing.sum(0), np.array(unique)
 
     def _by_category(self, cut: float) -> dict[str, tuple[int, int]]:
         found = {}
@@ -313,7 +316,8 @@ def _best(iou: Floats, cut: float) -> tuple[NDArray[np.bool_], NDArray[np.int64]
     return passing, iou.argmax(1)[passing]
 
 
-def _interval(values: NDArray[np.int64]) -> tuple[float, float]:
+def interval(values: NDArray[np.int64]) -> tuple[float, float]:
+    """The 95 % interval that draws of a number give."""
     low, high = np.percentile(values, _LEVEL).tolist()
     return low, high
 
