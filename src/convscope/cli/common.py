@@ -90,7 +90,14 @@ def load_network(model: str, arch: str | None, preprocess: Path | None, device: 
 def load_networks(
     models: Sequence[str], archs: Sequence[str], cards: Sequence[Path], device: str | None
 ) -> list[Network]:
-    """The networks of several MODELs: `archs` belong to the checkpoints among them, `cards` to all.
+    """The networks of several MODELs, see `each_network`."""
+    return list(each_network(models, archs, cards, device))
+
+
+def each_network(
+    models: Sequence[str], archs: Sequence[str], cards: Sequence[Path], device: str | None
+) -> Iterator[Network]:
+    """The networks of several MODELs, one after the other: `archs` belong to the checkpoints, `cards` to all.
 
     Raises:
         click.UsageError: they are neither one for all nor one for each.
@@ -98,15 +105,15 @@ def load_networks(
     from convscope.checkpoint import SUFFIXES
 
     files = [Path(model).suffix in SUFFIXES for model in models]
-    arch = iter(_spread("--arch", archs, sum(files), "checkpoints"))
-    card = _spread("--preprocess", cards, len(models), "MODELs")
-    return [
+    arch = iter(spread("--arch", archs, sum(files), "checkpoints"))
+    card = spread("--preprocess", cards, len(models), "MODELs")
+    return (
         load_network(model, next(arch) if file else None, preprocess, device)
         for model, file, preprocess in zip(models, files, card, strict=True)
-    ]
+    )
 
 
-def _spread(option: str, given: Sequence[Value], count: int, what: str) -> list[Value | None]:
+def spread(option: str, given: Sequence[Value], count: int, what: str) -> list[Value | None]:
     """A value for each of `count` things: one for all, or each its own."""
     if len(given) not in {0, min(1, count), count}:
         raise click.UsageError(

@@ -8,6 +8,7 @@ import click
 
 from convscope.cli.columns import columns
 from convscope.cli.common import json_option
+from convscope.cli.detectors import concepts, detectors, networks, tokens
 from convscope.cli.figures import figure_option, finish
 
 
@@ -45,3 +46,7 @@ def tour(atlas: Path, output: Path, chosen: tuple[str, ...], units: int | None, 
 
 
 figure.add_command(columns)
+figure.add_command(detectors)
+figure.add_command(concepts)
+figure.add_command(networks)
+figure.add_command(tokens)
