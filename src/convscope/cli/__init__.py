@@ -17,6 +17,7 @@ from convscope.cli.activations import activations
 from convscope.cli.annotations import people
 from convscope.cli.board import board
 from convscope.cli.compare import compare
+from convscope.cli.conditions import conditions
 from convscope.cli.confusion import confusion
 from convscope.cli.convert import convert
 from convscope.cli.diorama import diorama
@@ -61,7 +62,7 @@ class _Commands(click.Group):
             _fail(f"out of memory; give a smaller --batch-size ({str(error).splitlines()[0]})")
 
 
-_LONG = ("scan", "merge", "dissect", "train")
+_LONG = ("scan", "merge", "dissect", "conditions", "train")
 _GOES_ON = dict.fromkeys(_LONG, "; what is done is kept, and the same command goes on from there")
 
 
@@ -92,6 +93,7 @@ main.add_command(scan)
 main.add_command(merge)
 main.add_command(report)
 main.add_command(dissect)
+main.add_command(conditions)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)
