@@ -130,9 +130,18 @@ class Replay:
     def _finish(self, base: Base, parts: list[tuple[Ints, Values]]) -> tuple[Ints, Values]:
         """The rest of the network for several batches at once."""
         numbers = np.concatenate([each for each, _ in parts])
-        run = _Run(self, base, len(numbers), {})
-        run.wholes = {value: torch.cat([found[value] for _, found in parts]) for value in self.through}
-        return numbers, run.results(self.head, self.values)
+        whole = {value: torch.cat([found[value] for _, found in parts]) for value in self.through}
+        return numbers, self.in_full(base, self.head, whole, len(numbers), self.values)
+
+    def in_full(self, base: Base, nodes: Sequence[Node], given: Values, count: int, values: Iterable[int]) -> Values:
+        """Run some nodes on all of `count` images, and return some values.
+
+        Args:
+            given: what the nodes start from, of so many images; they may write into its memory.
+        """
+        run = _Run(self, base, count, {})
+        run.wholes = dict(given)
+        return run.results(nodes, values)
 
     def _one_by_one(self, image: Tensor, boxes: Ints, content: Tensor) -> Iterator[tuple[Ints, Values]]:
         """The definition, for networks that look at numbers."""
