@@ -25,6 +25,7 @@ SURFACE = [
     "Network",
     "Preprocess",
     "WorkerError",
+    "ablate",
     "dissect",
     "evaluate",
     "explain",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from convscope.preprocess import Preprocess
     from convscope.report import write_report
     from convscope.scanner import merge, scan, scan_part
+    from convscope.studies.ablation import ablate
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,7 @@ _HOMES = {
     "scan": "scanner",
     "scan_part": "scanner",
     "WorkerError": "errors",
+    "ablate": "studies.ablation",
     "wrap": "network",
     "write_report": "report",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "Network",
     "Preprocess",
     "WorkerError",
+    "ablate",
     "dissect",
     "evaluate",
     "explain",

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import convscope
+from convscope.cli.ablate import ablate
 from convscope.cli.activations import activations
 from convscope.cli.annotations import people
 from convscope.cli.board import board
@@ -94,6 +95,7 @@ main.add_command(merge)
 main.add_command(report)
 main.add_command(dissect)
 main.add_command(conditions)
+main.add_command(ablate)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)
