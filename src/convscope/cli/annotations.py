@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convscope.cli.agreement import agreement
 from convscope.cli.common import json_option, print_json, print_rows, progress_bar, top_units
 from convscope.cli.figures import place
 
@@ -179,3 +180,6 @@ def _print(name: str, found: Summary) -> None:
 
 def _number(value: float) -> str:
     return "–" if value != value else f"{value:.2f}"
+
+
+people.add_command(agreement)
