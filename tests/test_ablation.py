@@ -331,6 +331,9 @@ def test_units_of_one_concept_are_set_together(dissected: tuple[Network, Planted
     other = ablate(double, concepts.images, "0", dissection=atlas, by="concept", seed=1)
     drawn = [[row.units for each in one.controls for row in each.rows] for one in (found, again, other)]
     assert drawn[0] == drawn[1] != drawn[2]
+    blind = convscope.dissect(double, concepts, tmp_path / "blind", quantile=0.1, limit=2)  # two lamps
+    with pytest.raises(AddressError, match="none of these units of 0 detects a concept"):
+        ablate(double, concepts.images, ["0:2", "0:5"], dissection=blind, by="concept")
 
 
 def test_json_is_plain_and_a_class_without_images_has_nothing(dissected: tuple[Network, Planted, Any]) -> None:
@@ -342,6 +345,9 @@ def test_json_is_plain_and_a_class_without_images_has_nothing(dissected: tuple[N
     assert alone["rows"][0]["lost"] == [4, 0, 0, 0, 0, 0]
     assert alone["rows"][0]["label"] is None
     assert alone["rows"][0]["iou"] is None
+    single = ablate(network, Arrays(concepts.images.images[:1], [0]), "0:1")  # of one image no interval is known
+    json.dumps(single.to_json(), allow_nan=False)
+    draw(single, "evidence")
     assert found.count == 11
 
 

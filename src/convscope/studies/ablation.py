@@ -34,10 +34,10 @@ from convscope.dissection import DissectedUnit, Dissection
 from convscope.dissection.section import CUT
 from convscope.errors import AddressError, AtlasError, NetworkError
 from convscope.evaluation.intervals import mcnemar, paired
-from convscope.graph import LayerNode
+from convscope.graph import Graph, LayerNode
 from convscope.images import ImageSet, open_images
 from convscope.network import Network
-from convscope.recorder import evaluating, record
+from convscope.recorder import record
 from convscope.rest import Entered, Rest
 from convscope.sanity.sample import evenly
 from convscope.scanner.batches import Batch, batches, nothing_read
@@ -274,7 +274,7 @@ class Ablation:
     def _measured(self, row: Ablated, measure: Measure, marks: Bools) -> dict[str, Any]:
         effect, control, worst = row.effect(measure), self.control(row), row.worst(measure)
         return {
-            "change": effect.change, "interval": list(effect.interval), "p": _plain(effect.p),
+            "change": effect.change, "interval": _plain(effect.interval), "p": _plain(effect.p),
             "control": control.change(measure), "worst": None if worst is None else self.classes[worst],
             "classes": {
                 "change": _plain(effect.changes), "interval": _plain(effect.intervals), "p": _plain(effect.ps),
@@ -312,18 +312,19 @@ def ablate(
         progress: called after every batch.
 
     Raises:
-        AddressError: there is no such layer or unit, they are of several layers, or the dissection has none of them.
+        AddressError: there is no such layer or unit, they are of several layers, the dissection has none of them, or
+            concepts are asked for and none of them detects one.
         AtlasError: the dissection is missing, or of other weights.
         ImagesError: an image has no label, a label is no class of the network, or no image could be read.
         NetworkError: the network does not run on such images, or does not tell one class from the others.
-        ValueError: concepts are asked for without a dissection, or by units that detect none.
+        ValueError: concepts are asked for without a dissection.
     """
     for name, given, known in (("by", by, ("unit", "concept")), ("fill", fill, ("zero", "mean"))):
         if given not in known:
             raise ValueError(f"{name} is {given!r}; expected {known[0]!r} or {known[1]!r}")
     images = open_images(images) if isinstance(images, str | Path) else images
     graph = record(network.module, channels_last(network.example()))
-    layer, chosen = _chosen(graph.layers(), graph.layer, units)
+    layer, chosen = _chosen(graph, units)
     classes = _classes(network, graph.shapes[graph.outputs[0]])
     sets = _sets(layer, chosen, _dissected(network, layer, dissection), by)
     controls = [] if by == "unit" and len(chosen) == layer.units else _random(layer, sets, seed)
@@ -363,16 +364,16 @@ class _Set:
     iou: float = np.nan
 
 
-def _chosen(layers: Sequence[LayerNode], find: Any, units: str | Sequence[str]) -> tuple[LayerNode, list[int]]:
+def _chosen(graph: Graph, units: str | Sequence[str]) -> tuple[LayerNode, list[int]]:
     """The layer, and those of its units that are meant."""
     addresses = [parse(text) for text in ([units] if isinstance(units, str) else units)]
     if len(addresses) == 1 and isinstance(addresses[0], Layer):
-        layer = find(addresses[0])
+        layer = graph.layer(addresses[0])
         return layer, list(range(layer.units))
     for text, address in zip(units, addresses, strict=False):
         if not isinstance(address, Unit):
             raise AddressError(f"{text!r} is no unit; give one layer, or units of one layer, such as conv5:41")
-    found = [(find(address.layer), address.index) for address in addresses if isinstance(address, Unit)]
+    found = [(graph.layer(address.layer), address.index) for address in addresses if isinstance(address, Unit)]
     if len({layer.node for layer, _ in found}) != 1:
         names = ", ".join(dict.fromkeys(str(layer.address) for layer, _ in found)) or "none"
         raise AddressError(f"the units are of several layers ({names}); ablate one layer at a time")
@@ -414,7 +415,7 @@ def _sets(layer: LayerNode, chosen: Sequence[int], dissected: Sequence[Dissected
         if each.label is not None and each.iou > CUT:
             groups.setdefault(each.label, []).append(each)
     if not groups:
-        raise ValueError(
+        raise AddressError(
             f"none of these units of {layer.address} detects a concept (IoU above {CUT}); set them by unit"
         )
     return [
@@ -462,7 +463,7 @@ class _Reader:
             if not len(batch.ids):
                 yield batch, None
                 continue
-            with evaluating(self.network.module), failures_named(batch.ids):
+            with failures_named(batch.ids):
                 entered = self.rest.enter(batch.inputs.to(self.network.device))
             yield batch, entered
         if len(self.skipped) == len(self.ids):

@@ -83,7 +83,7 @@ def _in_units(measure: Measure, *numbers: Floats) -> tuple[Any, ...]:
     """Numbers as they are written, and what they are: changes of accuracy in points, of evidence in nats or less."""
     if measure == "accuracy":
         return *(100 * each for each in numbers), "points"
-    small = np.nanmax(np.abs(numbers[0])) < _SMALL
+    small = np.abs(np.nan_to_num(numbers[0])).max() < _SMALL
     return *((1000 if small else 1) * each for each in numbers), "mnat" if small else "nats"
 
 
