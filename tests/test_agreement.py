@@ -156,10 +156,12 @@ def test_a_dissection_labels_its_detectors(tmp_path: Path) -> None:
     maps = np.zeros((4, 1, 8, 8), np.int32)
     channels[:, 0, :4, :4], maps[:, :, :4, :4] = 1, 1
     channels[:, 1, 6:, 6:], maps[:, :, 6:, 6:] = 1, 2
-    channels[:, 2, 0, 7] = 1  # where nothing is labelled
+    channels[:, 2, 0, 7] = channels[0, 2, 0, 0] = 1  # where nothing is labelled, and on one pixel of 64 of the cars
     network, concepts = planted(channels, [("car", "object"), ("wheel", "part")], [PixelLabels(each) for each in maps])
-    found = convscope.dissect(network, concepts, tmp_path / "atlas", quantile=0.25)
-    source = of_dissection(found)
+    found: Any = convscope.dissect(network, concepts, tmp_path / "atlas", quantile=0.25)
+    source, weak = of_dissection(found), found["0"][2]
+    assert weak.label == found["0"][0].label
+    assert 0 < weak.iou < 0.04
     assert source.units == {"0:0": (Label("car", "object"),), "0:1": (Label("wheel", "part"),)}
     assert source.weights == network.fingerprint
     assert open_labels(tmp_path / "atlas").units == source.units

@@ -51,6 +51,7 @@ class Rest:
         self.module, self.graph, self.layer = module, graph, layer
         self.cut, self.output = layer.response, graph.outputs[0]
         self.replay = Replay(module, graph, (self.output, self.cut))
+        self._known: Base | None = None
         self.after = _behind(self.replay.varying, self.cut)
         inside = {node.index for node in self.after}
         self.before = [node for node in self.replay.varying if node.index not in inside]
@@ -96,11 +97,11 @@ class Rest:
         return self.replay.in_full(base, self.after, given, len(numbers), [self.output])[self.output]
 
     def _base(self, images: Tensor) -> Base:
-        """What does not depend on the image."""
-        if "base" not in vars(self):
-            self.base = Base(self.replay, images[:1].clone())
-            self.base.lay_weights_out()
-        return self.base
+        """What does not depend on the image, computed with the first one."""
+        if self._known is None:
+            self._known = Base(self.replay, images[:1].clone())
+            self._known.lay_weights_out()
+        return self._known
 
     def _of(self, entered: Entered, value: int, numbers: Tensor) -> Tensor:
         """A value of chosen images, in memory of its own."""
