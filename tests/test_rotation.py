@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.stats import kstest
+from torch import nn
 
 from convscope.concepts import Labels
 from convscope.dissection import DissectedLayer, Dissection, dissect
 from convscope.dissection.run import carry_out
 from convscope.dissection.task import Task
-from convscope.network import Network
+from convscope.errors import AtlasError
+from convscope.network import Network, wrap
+from convscope.studies.directions import random_directions
+from convscope.studies.rotation import Powers, Rotation, random_rotation, rotate, unique_labels
 from dissecting import Planted, planted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 UNITS, SIDE = 9, 24
+Floats = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +77,136 @@ def test_a_mixed_layer_is_dissected_as_one_of_the_network(world: tuple[Network, 
     assert mixed["0.other:2"].label == plain["0"][order[2]].label
     again = Dissection.open(tmp_path / "mixed")
     assert again.run["job"]["mixing"] == {"by": "hand"}
+
+
+# --- rotations -------------------------------------------------------------------------------------------------------
+
+
+def householder(units: int, seed: int) -> Floats:
+    normal = random_directions(1, units, seed)[0]
+    return np.eye(units) - 2 * np.outer(normal, normal)
+
+
+def turning_over(units: int) -> Floats:
+    """A rotation with two eigenvalues -1, in planes of chance."""
+    return householder(units, 3) @ householder(units, 4) @ np.diag([-1.0, -1.0, *np.ones(units - 2)])
+
+
+ROTATIONS = {
+    **{f"drawn {units}": random_rotation(units) for units in (1, 2, 3, 8, 33, 128)},
+    "still": np.eye(5),
+    "half": -np.eye(4),
+    "half of an odd space": np.diag([-1.0, -1.0, -1.0, -1.0, 1.0]),
+    "turned over": turning_over(7),
+    "a cycle": np.eye(9)[np.roll(np.arange(9), 1)],
+    "two swaps": np.eye(4)[[1, 0, 3, 2]],
+}
+
+
+@pytest.mark.parametrize("name", ROTATIONS)
+def test_powers_of_a_rotation_are_rotations_that_add_up(name: str) -> None:
+    rotation = ROTATIONS[name]
+    units = len(rotation)
+    power = Powers.of(rotation)
+    assert power(1) == pytest.approx(rotation, abs=1e-12)
+    assert power(0) == pytest.approx(np.eye(units), abs=1e-12)
+    assert power(-1) == pytest.approx(rotation.T, abs=1e-12)
+    for one, other in ((0.1, 0.2), (0.3, 0.7), (0.5, 0.5)):
+        assert power(one) @ power(other) == pytest.approx(power(one + other), abs=1e-12)
+        assert power(one) @ power(one).T == pytest.approx(np.eye(units), abs=1e-12)
+        assert np.linalg.det(power(one)) == pytest.approx(1)
+    # The shortest way: no angle is more than half a turn, so that a tenth of it is at most 18 degrees.
+    assert np.abs(np.angle(np.linalg.eigvals(power(0.1)))).max() <= math.pi / 10 + 1e-9
+
+
+def test_a_plane_turns_by_the_part_of_its_angle() -> None:
+    def turn(angle: float) -> Floats:
+        return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+    for angle in (0.3, 2.5, -1.1, math.pi):
+        assert Powers.of(turn(angle))(0.4) == pytest.approx(turn(0.4 * angle), abs=1e-12) or angle == math.pi
+    assert np.abs(Powers.of(turn(math.pi))(0.5)) == pytest.approx(np.array([[0, 1], [1, 0]]), abs=1e-12)
+
+
+@pytest.mark.parametrize("matrix", [np.diag([-1.0, 1.0]), 2 * np.eye(2), np.array([[1.0, 1.0], [0.0, 1.0]])])
+def test_what_is_no_rotation_is_refused(matrix: Floats) -> None:
+    with pytest.raises(ValueError, match="no rotation"):
+        Powers.of(matrix)
+
+
+def test_rotations_are_drawn_evenly_from_all() -> None:
+    """Of SO(3) the mean is 0, that of the squares 1/3, and the angle has the density (1 - cos) / pi."""
+    drawn = np.stack([random_rotation(3, seed) for seed in range(4000)])
+    assert (np.linalg.det(drawn) > 0).all()
+    assert np.abs(drawn.mean(0)).max() < 0.04
+    assert np.abs((drawn**2).mean(0) - 1 / 3).max() < 0.03
+    angles = np.arccos(np.clip((np.trace(drawn, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    assert kstest(angles, lambda angle: (angle - np.sin(angle)) / math.pi).pvalue > 0.01
+
+
+def test_the_next_layer_can_undo_a_rotation() -> None:
+    torch.manual_seed(0)
+    first, then = nn.Conv2d(3, 7, 3), nn.Conv2d(7, 5, 3)
+    images = torch.randn(4, 3, 12, 12)
+    rotation = torch.tensor(Powers.of(random_rotation(7))(0.3), dtype=torch.float32)
+    with torch.no_grad():
+        features = first(images).relu()
+        rotated = torch.einsum("ij,njhw->nihw", rotation, features)
+        undone = torch.einsum("oihw,ij->ojhw", then.weight, rotation.T)
+        assert torch.allclose(F.conv2d(rotated, undone, then.bias), then(features), atol=1e-5)
+        assert not torch.allclose(then(rotated), then(features), atol=0.1)
+
+
+# --- the study -------------------------------------------------------------------------------------------------------
+
+
+def test_detectors_vanish_as_axes_that_are_concepts_turn(world: tuple[Network, Planted], tmp_path: Path) -> None:
+    found = rotate(*world, tmp_path, "0", quantile=0.05, batch_size=8, seeds=2)
+    base = dissect(*world, tmp_path / "plain", quantile=0.05, batch_size=8).layers[0]
+    assert same(found.rotated(0), base, list(range(UNITS)))
+    for seed in (0, 1):
+        unique = [found.rotated(power, seed).counts(0.4).unique for power in found.powers]
+        assert unique[:3] == [UNITS] * 3  # by so little that every axis is still nearest to its concept
+        assert unique[3] >= unique[4] >= unique[5] > 0
+        assert max(unique[5:]) < UNITS / 2
+        assert found.random(seed).counts(0.4).unique < UNITS / 2
+    assert unique_labels(found.rotated(0), 0.4)["object"] == UNITS
+
+
+def test_every_step_is_a_dissection_of_the_network_with_that_step_in_it(
+    world: tuple[Network, Planted], tmp_path: Path
+) -> None:
+    found = rotate(*world, tmp_path, "0", quantile=0.05, batch_size=8, seeds=2)
+    turned = Powers.of(random_rotation(UNITS, 1))(0.4)
+    for layer, matrix in ((found.rotated(0.4, 1), turned), (found.random(1), random_directions(UNITS, UNITS, 1))):
+        module = nn.Conv2d(UNITS, UNITS, 1, bias=False)
+        module.weight.data = torch.tensor(matrix, dtype=torch.float32)[:, :, None, None]
+        network = wrap(nn.Sequential(module), preprocess=world[0].preprocess, output="real")
+        (there,) = dissect(network, world[1], tmp_path / layer.address, quantile=0.05, batch_size=8).layers
+        assert layer.iou == pytest.approx(there.iou, abs=2e-3)  # a pixel may be on either side of a threshold
+
+
+def test_a_rotation_that_was_stopped_goes_on(world: tuple[Network, Planted], tmp_path: Path) -> None:
+    def stopped(progress: Any) -> None:
+        if progress.phase == "masks" and progress.done >= 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rotate(*world, tmp_path / "stopped", "0", batch_size=1, progress=stopped)
+    begun = []
+    rotate(
+        *world, tmp_path / "stopped", "0", batch_size=1, progress=lambda step: begun.append((step.phase, step.begun))
+    )
+    assert {phase for phase, _ in begun} == {"masks"}
+    assert begun[0][1] == 8  # the shard in which it was stopped is done again
+    rotate(*world, tmp_path / "whole", "0", batch_size=1)
+    one, other = (tmp_path / each / "rotation" / "0" / "counts.safetensors" for each in ("stopped", "whole"))
+    assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(AtlasError, match="another dissection"):
+        rotate(*world, tmp_path / "whole", "0", batch_size=1, seeds=2)
+    assert (
+        Rotation.open(tmp_path / "whole", "0").to_json()
+        == rotate(*world, tmp_path / "whole", "0", batch_size=1).to_json()
+    )
+    with pytest.raises(AtlasError, match="no dissection"):
+        Rotation.open(tmp_path / "whole", "1")
