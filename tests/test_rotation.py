@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +13,24 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner, Result
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.stats import kstest
 from torch import nn
 
+import convscope
+from convscope.cli import main
 from convscope.concepts import Labels
 from convscope.dissection import DissectedLayer, Dissection, dissect
 from convscope.dissection.run import carry_out
 from convscope.dissection.task import Task
-from convscope.errors import AtlasError
+from convscope.errors import AddressError, AtlasError, ImagesError
+from convscope.images import Arrays
 from convscope.network import Network, wrap
-from convscope.studies.directions import random_directions
+from convscope.preprocess import Preprocess
+from convscope.studies import directions as study
+from convscope.studies.directions import TOP, Group, directions, random_directions
 from convscope.studies.rotation import Powers, Rotation, random_rotation, rotate, unique_labels
 from dissecting import Planted, planted
 
@@ -210,3 +220,155 @@ def test_a_rotation_that_was_stopped_goes_on(world: tuple[Network, Planted], tmp
     )
     with pytest.raises(AtlasError, match="no dissection"):
         Rotation.open(tmp_path / "whole", "1")
+
+
+# --- random directions -----------------------------------------------------------------------------------------------
+
+
+def pictures(count: int = 40) -> tuple[Network, Arrays]:
+    """A small network with three classes, and images of noise with labels."""
+    generator = torch.Generator().manual_seed(1)
+    module = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(5, 3),
+    )  # fmt: skip
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / 2
+    images = torch.rand(count, 3, 15, 13, generator=generator).numpy()
+    network = wrap(module, preprocess=Preprocess((15, 13)), classes=["a", "b", "c"])
+    return network, Arrays(images, [("a", "b", "c")[i % 3] for i in range(count)])
+
+
+def maps_of(network: Network, images: Arrays, end: int) -> Floats:
+    """What the first layers of the network give, (n, k, h, w)."""
+    with torch.no_grad():
+        inputs = torch.stack([network.preprocess(images.read(i)) for i in range(len(images))])
+        return network.module[:end](inputs).double().numpy()
+
+
+def ranked(maps: Floats, direction: Floats) -> list[tuple[int, int]]:
+    """The best images for a direction with the place of the maximum, by the definition."""
+    values = np.einsum("k,nkhw->nhw", direction, maps).reshape(len(maps), -1)
+    order = sorted(range(len(values)), key=lambda image: -values[image].max())
+    return [(image, int(values[image].argmax())) for image in order[:TOP]]
+
+
+def found_in(group: Group, number: int) -> list[tuple[int, int]]:
+    return list(zip(group.ids[number].tolist(), group.positions[number].tolist(), strict=True))
+
+
+def test_axes_find_what_a_scan_finds_and_directions_what_the_definition_says(tmp_path: Path) -> None:
+    network, images = pictures()
+    found = directions(network, images, "2", count=4, batch_size=7)
+    layer = convscope.scan(network, images, tmp_path, layers=["2"], batch_size=7)["2"]
+    for unit in range(5):
+        best = [(each.id, each.row * 4 + each.column) for each in layer[unit].top[:TOP]]
+        assert found_in(found.units, unit) == best
+    maps, drawn = maps_of(network, images, 4), random_directions(4, 5)
+    assert np.linalg.norm(drawn, axis=1) == pytest.approx(1)
+    for number, direction in enumerate(drawn):
+        assert found_in(found.random, number) == ranked(maps, direction)
+        assert found_in(found.random, number) == ranked(maps, 3 * direction)
+        assert found_in(found.absolute, number) == ranked(maps, np.abs(direction))
+
+
+def test_features_and_directions_turned_together_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = pictures()
+    rotation = random_rotation(5)
+    turn = nn.Conv2d(5, 5, 1, bias=False)
+    turn.weight.data = torch.tensor(rotation, dtype=torch.float32)[:, :, None, None]
+    turned = wrap(nn.Sequential(*network.module[:4], turn), preprocess=network.preprocess, output="real")
+    plain = directions(network, images, "2")
+    monkeypatch.setattr(study, "random_directions", lambda *args: random_directions(*args) @ rotation.T)
+    assert (directions(turned, images, "4").random.ids == plain.random.ids).all()
+
+
+def test_coherence_is_that_of_the_definition() -> None:
+    network, images = pictures()
+    found = directions(network, images, "0", count=3)
+    scores = maps_of(network, images, 7)
+    scores = scores - scores.mean(0)
+    for group in found.groups:
+        for ids, purity, cosine in list(zip(group.ids, group.purity, group.cosine, strict=True))[:6]:
+            labels = [images.labels[i] for i in ids]
+            assert purity == max(labels.count(label) for label in labels) / TOP
+            pairs = [scores[i] @ scores[j] / np.linalg.norm(scores[i]) / np.linalg.norm(scores[j])
+                     for i, j in itertools.combinations(ids, 2)]  # fmt: skip
+            assert cosine == pytest.approx(np.mean(pairs), abs=1e-6)
+    assert len({tuple(sorted(ids)) for ids in found.chance.ids.tolist()}) > 900
+    assert all(len(set(ids)) == TOP for ids in found.chance.ids.tolist())
+    # Nine of 40 images: 14, 13 and 13 of a class. The exact mean of the largest count, over all ways to draw them.
+    ways = {(a, b, 9 - a - b): math.comb(14, a) * math.comb(13, b) * math.comb(13, 9 - a - b)
+            for a in range(10) for b in range(10 - a)}  # fmt: skip
+    mean = sum(max(counts) * many for counts, many in ways.items()) / math.comb(40, 9) / TOP
+    assert found.chance.purity.mean() == pytest.approx(mean, abs=0.015)
+
+
+def test_equal_values_go_by_the_order_of_the_images() -> None:
+    network, images = pictures()
+    same_images = Arrays(np.repeat(np.stack([images.read(i) for i in range(6)]), 7, 0))
+    found = directions(network, same_images, "2", count=2, batch_size=5)
+    for ids in [*found.units.ids.tolist(), *found.random.ids.tolist()]:
+        assert ids[:7] == list(range(ids[0], ids[0] + 7))
+        assert ids[0] % 7 == 0
+    assert np.isnan(found.units.purity).all()  # there are no labels
+
+
+def test_linear_layers_have_directions_and_too_few_images_none() -> None:
+    network, images = pictures()
+    found = directions(network, images, "6", count=2)
+    scores = maps_of(network, images, 7)
+    for unit in range(3):
+        assert found.units.ids[unit].tolist() == np.argsort(-scores[:, unit], kind="stable")[:TOP].tolist()
+    with pytest.raises(ImagesError, match="8 images, and the best 9"):
+        directions(network, images, "6", limit=8)
+    with pytest.raises(AddressError, match="names 2 layers"):
+        directions(network, images, "[02]")
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+
+
+def width(figure: Path) -> int:
+    with Image.open(figure) as picture:
+        return picture.width
+
+
+def test_the_command_says_what_the_study_finds(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    arguments = ["rotation", "diorama:objects", "diorama:objects/val:96", "--layer", "conv5", "--limit", "6", "-o"]
+    figure = tmp_path / "turned.png"
+    said = run(*arguments, str(tmp_path / "there"), "--figure", str(figure), "--seeds", "2", "--json")
+    found = Rotation.open(tmp_path / "there", "conv5")
+    rows = json.loads(said.stdout)["rows"]
+    assert [(row["power"], row["seed"]) for row in rows] == [
+        (power, seed) for seed in (0, 1) for power in (*(i / 10 for i in range(11)), None)
+    ]
+    assert rows[15]["unique"] == found.rotated(0.3, 1).counts().unique == sum(rows[15]["unique_labels"].values())
+    assert rows[-1]["unique"] == found.random(1).counts().unique
+    assert width(figure) == 2118
+    text = run(*arguments, str(tmp_path / "there"), "--seeds", "2").stdout  # from what is there
+    assert len(re.findall(r"^(?:units|0\.\d|1|random directions) ", text, re.MULTILINE)) == 23
+    refused = run("rotation", "diorama:objects", "diorama:objects/val:96", "--layer", "conv*", "-o", str(tmp_path))
+    assert refused.exit_code == 1
+    assert "one is rotated at a time" in refused.stderr
+
+
+def test_the_command_draws_what_directions_find(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    figure = tmp_path / "found.png"
+    arguments = ["directions", "digits:lenet5", "digits:test", "--layer", "c3", "--limit", "40", "-o", str(figure)]
+    said = run(*arguments, "--count", "3").stdout
+    found = directions(convscope.load("digits:lenet5"), "digits:test", "c3", limit=40, count=3)
+    assert width(figure) == 2118
+    for name, group in zip(("units", "directions", "|direction|s", "chance"), found.groups, strict=True):
+        row = next(line for line in said.splitlines() if line.startswith(name))
+        assert row.split()[1] == str(len(group))
+        assert f"{group.purity.mean():.3f} ±" in row
+    facts = json.loads(json.dumps(found.to_json()))
+    assert [each["number"] for each in facts["each"]] == [*range(16), *range(3), *range(3)]
+    assert facts["each"][17]["images"] == found.random.ids[1].tolist()

@@ -22,6 +22,7 @@ from convscope.cli.conditions import conditions
 from convscope.cli.confusion import confusion
 from convscope.cli.convert import convert
 from convscope.cli.diorama import diorama
+from convscope.cli.directions import directions
 from convscope.cli.dissect import dissect
 from convscope.cli.evaluate import evaluate
 from convscope.cli.explain import explain
@@ -35,6 +36,7 @@ from convscope.cli.merge import merge
 from convscope.cli.minimal import minimal
 from convscope.cli.regions import regions
 from convscope.cli.report import report
+from convscope.cli.rotation import rotation
 from convscope.cli.scan import scan
 from convscope.cli.train import train
 from convscope.cli.unit import unit
@@ -63,7 +65,7 @@ class _Commands(click.Group):
             _fail(f"out of memory; give a smaller --batch-size ({str(error).splitlines()[0]})")
 
 
-_LONG = ("scan", "merge", "dissect", "conditions", "train")
+_LONG = ("scan", "merge", "dissect", "conditions", "rotation", "train")
 _GOES_ON = dict.fromkeys(_LONG, "; what is done is kept, and the same command goes on from there")
 
 
@@ -96,6 +98,8 @@ main.add_command(report)
 main.add_command(dissect)
 main.add_command(conditions)
 main.add_command(ablate)
+main.add_command(rotation)
+main.add_command(directions)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)

@@ -72,18 +72,20 @@ class Group:
         return len(self.ids)
 
     def to_json(self) -> dict[str, Any]:
-        """Means, with how far they may be off, and the numbers of each direction."""
-        return {
-            "name": self.name,
-            **{name: dict(zip(("mean", "error"), map(_finite, mean(values)), strict=True))
-               for name, values in (("purity", self.purity), ("cosine", self.cosine))},
-            "each": [
-                {"images": ids, "purity": _finite(purity), "cosine": _finite(cosine)}
-                for ids, purity, cosine in zip(
-                    self.ids.tolist(), self.purity.tolist(), self.cosine.tolist(), strict=True
-                )
-            ],
-        }  # fmt: skip
+        """How coherent the images are in the mean, with its standard error."""
+        measures = {"purity": self.purity, "cosine": self.cosine}
+        found = {
+            name: dict(zip(("mean", "error"), map(_finite, mean(each)), strict=True)) for name, each in measures.items()
+        }
+        return {"name": self.name, "count": len(self), **found}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Plain values of each direction."""
+        columns = zip(self.ids.tolist(), self.purity.tolist(), self.cosine.tolist(), strict=True)
+        return [
+            {"name": self.name, "number": number, "images": ids, "purity": _finite(purity), "cosine": _finite(cosine)}
+            for number, (ids, purity, cosine) in enumerate(columns)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +134,7 @@ class Directions:
             "network": self.plan.network.name, "layer": self.layer, "images": images.spec,
             "used": len(self.plan.ids) - len(self.skipped), "skipped": self.skipped, "top": TOP,
             "groups": [group.to_json() for group in self.groups],
+            "each": [each for group in (self.units, self.random, self.absolute) for each in group.rows()],
         }  # fmt: skip
 
 

@@ -171,6 +171,7 @@ class Rotation:
 def _counted(layer: DissectedLayer) -> dict[str, Any]:
     return layer.counts().to_json() | {
         "unique_labels": unique_labels(layer),
+        "unique_at": {f"{cut:g}": layer.counts(cut).unique for cut in CUTS},
         "mean_iou": float(layer.iou.max(1).mean()),
     }
 
