@@ -183,6 +183,27 @@ def test_detectors_vanish_as_axes_that_are_concepts_turn(world: tuple[Network, P
     assert unique_labels(found.rotated(0), 0.4)["object"] == UNITS
 
 
+def test_concepts_that_exclude_each_other_survive_every_rotation(tmp_path: Path) -> None:
+    """Any direction is highest on one concept, the one with its largest entry, and detects it perfectly."""
+    rng = np.random.default_rng(4)
+    maps = np.zeros((30, 1, 24, 24), np.int32)  # squares of 25 of 576 pixels, in places of their own
+    for each in maps:
+        for unit, cell in enumerate(rng.permutation(UNITS)):
+            y, x = 8 * np.array(divmod(cell, 3)) + rng.integers(0, 4, 2)
+            each[0, y : y + 5, x : x + 5] = unit + 1
+    channels = maps == 1 + np.arange(UNITS)[:, None, None]
+    set_of = planted(channels, [(f"thing {unit}", "object") for unit in range(UNITS)], [Labels(each) for each in maps])
+    found = rotate(*set_of, tmp_path, "0", quantile=0.05)
+    matrices = [(found.rotated(power), Powers.of(random_rotation(UNITS))(power)) for power in (0, 0.3, 0.7, 1)]
+    for layer, matrix in [*matrices, (found.random(), random_directions(UNITS, UNITS))]:
+        positive = matrix.max(1) > 0
+        assert positive.sum() >= UNITS - 1
+        for unit in np.flatnonzero(positive).tolist():
+            assert layer[unit].iou == 1
+            assert layer[unit].label is not None
+            assert layer[unit].label.number == 1 + matrix[unit].argmax()
+
+
 def test_every_step_is_a_dissection_of_the_network_with_that_step_in_it(
     world: tuple[Network, Planted], tmp_path: Path
 ) -> None:
