@@ -310,6 +310,7 @@ def test_coherence_is_that_of_the_definition() -> None:
     scores = maps_of(network, images, 7)
     scores = scores - scores.mean(0)
     for group in found.groups:
+        assert group.different == len({image for ids in group.ids.tolist() for image in ids})
         for ids, purity, cosine in list(zip(group.ids, group.purity, group.cosine, strict=True))[:6]:
             labels = [images.labels[i] for i in ids]
             assert purity == max(labels.count(label) for label in labels) / TOP
@@ -388,7 +389,7 @@ def test_the_command_draws_what_directions_find(tmp_path: Path) -> None:
     assert width(figure) == 2118
     for name, group in zip(("units", "directions", "|direction|s", "chance"), found.groups, strict=True):
         row = next(line for line in said.splitlines() if line.startswith(name))
-        assert row.split()[1] == str(len(group))
+        assert row.split()[1:3] == [str(len(group)), str(group.different)]
         assert f"{group.purity.mean():.3f} ±" in row
     facts = json.loads(json.dumps(found.to_json()))
     assert [each["number"] for each in facts["each"]] == [*range(16), *range(3), *range(3)]

@@ -57,11 +57,15 @@ def directions(
     )  # fmt: skip
     if not as_json:
         rows = [
-            (f"{group.name}s" if group is not found.chance else group.name, f"{len(group)}",
+            (f"{group.name}s" if group is not found.chance else group.name, f"{len(group)}", f"{group.different}",
              *(_written(*study.mean(values)) for values in (group.purity, group.cosine)))
             for group in found.groups
         ]  # fmt: skip
-        print_rows(f"{found.layer} of {network.name}, {took['seconds']:.1f} s", ("", "count", "purity", "cosine"), rows)
+        print_rows(
+            f"{found.layer} of {network.name}, {took['seconds']:.1f} s",
+            ("", "count", "images", "purity", "cosine"),
+            rows,
+        )
     print_skipped(found.skipped, "--json")
     finish(draw(found), output, found.to_json() | took, as_json)
 

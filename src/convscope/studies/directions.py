@@ -71,13 +71,18 @@ class Group:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def different(self) -> int:
+        """How many images are among the best of any direction: where all find the same ones, purity says little."""
+        return len(np.unique(self.ids))
+
     def to_json(self) -> dict[str, Any]:
         """How coherent the images are in the mean, with its standard error."""
         measures = {"purity": self.purity, "cosine": self.cosine}
         found = {
             name: dict(zip(("mean", "error"), map(_finite, mean(each)), strict=True)) for name, each in measures.items()
         }
-        return {"name": self.name, "count": len(self), **found}
+        return {"name": self.name, "count": len(self), "different": self.different, **found}
 
     def rows(self) -> list[dict[str, Any]]:
         """Plain values of each direction."""

@@ -55,6 +55,8 @@ def draw(found: Directions) -> Sheet:
     for place, (group, part) in enumerate(zip(found.groups, rows, strict=True)):
         x, y = place % 2 * (_HALF + _BETWEEN), _TOP + place // 2 * block
         sheet.text(x, y, f"{'abcd'[place]}   {_TITLES[place]}", NORMAL)
+        counted = f"{len(group):,} × {TOP}, {group.different:,} different images"
+        sheet.text(x + _HALF, y, counted, SMALL, color=GREY, ha="right")
         for row, which in enumerate(part):
             _row(sheet, found, (group, which), (x, y + _HEAD + row * (_NAME + tall + _UNDER)), pictures)
     _charts(sheet, found, _TOP + 2 * block)
@@ -173,6 +175,5 @@ def _caption(found: Directions) -> str:
         f"The {TOP} of {written(used)} images of {source(found.plan.images.spec)} with the largest values, {ring}a "
         f"line under those with the most frequent label. {ROWS} rows of each kind, evenly spread from the most "
         "coherent to the least. v is normally distributed and has length 1; |v| has no entry against a unit. (e, f) "
-        "Means and their standard errors; scores are those of the network, less their mean over all images. "
-        f"{len(found.units)} units, {len(found.random)} directions, {len(found.chance):,} draws of chance."
+        "Means and their standard errors; scores are those of the network, less their mean over all images."
     )
