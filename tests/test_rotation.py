@@ -289,8 +289,14 @@ def test_axes_find_what_a_scan_finds_and_directions_what_the_definition_says(tmp
     assert np.linalg.norm(drawn, axis=1) == pytest.approx(1)
     for number, direction in enumerate(drawn):
         assert found_in(found.random, number) == ranked(maps, direction)
-        assert found_in(found.random, number) == ranked(maps, 3 * direction)
         assert found_in(found.absolute, number) == ranked(maps, np.abs(direction))
+
+
+def test_the_length_of_a_direction_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = pictures()
+    plain = directions(network, images, "2")
+    monkeypatch.setattr(study, "random_directions", lambda *args: 4 * random_directions(*args))
+    assert (directions(network, images, "2").random.ids == plain.random.ids).all()
 
 
 def test_features_and_directions_turned_together_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

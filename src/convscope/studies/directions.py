@@ -129,8 +129,9 @@ class Directions:
         return self.plan.images.labels[image]
 
     def most_frequent(self, ids: Sequence[int]) -> tuple[Label, int]:
-        """The most frequent label of some images, of equal ones the first, and how many have it."""
-        return Counter(map(self.label, ids)).most_common(1)[0]
+        """The most frequent label of some images, of equal ones the first, and how many have it; (None, 0) without."""
+        known = [label for label in map(self.label, ids) if label is not None]
+        return Counter(known).most_common(1)[0] if known else (None, 0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -90,7 +90,7 @@ def _row(
     label, count = found.most_frequent(ids)
     name = {"unit": f"{found.layer}:{which}", "chance": "drawn"}.get(group.name, f"{group.name} {which}")
     sheet.text(x, y, name, SMALL)
-    said = f"{count} of {TOP} {label}" if label is not None else ""
+    said = "" if label is None else f"{count} of {TOP}: {label if isinstance(label, str) else f'class {label}'}"
     sheet.text(
         x + _HALF, y, shortened(said, _HALF - text_width(name, SMALL) - 40, SMALL), SMALL, color=GREY, ha="right"
     )

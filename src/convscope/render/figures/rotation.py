@@ -50,16 +50,15 @@ def draw(found: Rotation) -> Sheet:
     sheet.text(0, 0, shortened(title, WIDTH, LARGE), LARGE, weight="bold")
     _key(sheet, columns)
     counts = sheet.chart(_LEFT, _TOP, _WIDE, _HEIGHT, "power of the rotation", "")
-    aligned = sheet.chart(WIDTH - _NARROW, _TOP, _NARROW, _HEIGHT, "power of the rotation", "")
+    higher = sheet.chart(WIDTH - _NARROW, _TOP, _NARROW, _HEIGHT, "power of the rotation", "")
     sheet.text(0, _TOP - 56, "a   unique detectors", NORMAL)
     _title_of_cuts(sheet, WIDTH - _NARROW - 90, _TOP - 56)
     with styled():
         _bars(counts, columns)
-        _lines(aligned, columns)
+        _lines(higher, columns)
         _places(counts, columns, [*(f"{power:g}" for power in found.powers), "random\ndirections"])
-        _places(
-            aligned, columns, [f"{power:g}" if i % 2 == 0 else "" for i, power in enumerate(found.powers)] + ["random"]
-        )
+        every_other = [f"{power:g}" if i % 2 == 0 else "" for i, power in enumerate(found.powers)]
+        _places(higher, columns, [*every_other, "random"])
     sheet.paragraphs(0, end, WIDTH, captions)
     return sheet
 
