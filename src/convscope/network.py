@@ -76,7 +76,7 @@ class Network:
         parameters = self.module.named_parameters(remove_duplicate=False)
         for name, tensor in sorted([*parameters, *self.module.named_buffers(remove_duplicate=False)]):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def to(self, device: str | torch.device) -> Network:
