@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import struct
 import zlib
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from convscope.concepts import CATEGORIES, Coverage, Labels, coverage, only, open_concepts, shuffled, with_colours
+from convscope.concepts.coco import Region
 from convscope.concepts.colour_names import basic_names, names_of_pixels
 from convscope.diorama import TABLES, render
 from convscope.diorama.colours import COLOURS, PAINTS
@@ -482,6 +484,159 @@ class TestShuffled:
         (folder / "images/b.jpg").unlink()
         with pytest.raises(ImagesError, match="one image"):
             shuffled(open_concepts(folder))
+
+
+def region(number, image, category, segmentation):
+    return {"id": number, "image_id": image, "category_id": category, "segmentation": segmentation, "iscrowd": 0}
+
+
+def packed_runs(runs):
+    """Run lengths as text: five bits a character, the lowest first, 32 where more follow, in ASCII from "0" on."""
+    text = ""
+    for place, run in enumerate(runs):
+        left = run - runs[place - 2] if place > 2 else run
+        while True:
+            low, left = left & 31, left >> 5
+            more = left != (-1 if low & 16 else 0)
+            text += chr(48 + low + 32 * more)
+            if not more:
+                break
+    return text
+
+
+def runs_of(values):
+    """Run lengths down the columns, the first of zeros."""
+    runs, last = [0], 0
+    for value in np.asarray(values).T.ravel().tolist():
+        if value != last:
+            runs, last = [*runs, 0], value
+        runs[-1] += 1
+    return runs
+
+
+def inside(points, y, x):
+    """Whether a ray from the place to the right crosses the polygon's sides an odd number of times."""
+    corners = list(zip(points[::2], points[1::2], strict=True))
+    crossed = 0
+    for (x0, y0), (x1, y1) in zip(corners, corners[1:] + corners[:1], strict=True):
+        crossed += (y0 > y) != (y1 > y) and x < x0 + (y - y0) * (x1 - x0) / (y1 - y0)
+    return crossed % 2 == 1
+
+
+class TestCoco:
+    THINGS = (
+        {"id": 1, "name": "person", "supercategory": "person"},
+        {"id": 18, "name": "dog", "supercategory": "animal"},
+    )
+    STUFF = (
+        {"id": 124, "name": "grass", "supercategory": "plant"},
+        {"id": 131, "name": "metal", "supercategory": "raw-material"},
+        {"id": 183, "name": "other", "supercategory": "other"},
+    )
+    PERSON, CROWD = pixels(n1=(1, 4, 1, 5)), pixels(n1=(5, 6, 0, 2))
+    GRASS, METAL = pixels(n1=(4, 6, 0, 8)), pixels(n1=(0, 1, 0, 8))
+
+    @pytest.fixture
+    def coco(self, tmp_path):
+        """Two images; in the first a person, a dog in front of it, a crowd on grass and something of metal."""
+        for name in ("5.jpg", "30.jpg"):
+            picture(tmp_path / f"val2017/{name}")
+        images = [{"id": number, "file_name": f"{number}.jpg", "height": 6, "width": 8} for number in (30, 5)]
+        crowd = {"size": [6, 8], "counts": runs_of(self.CROWD)}
+        dog = [[3, 2, 8, 2, 8, 4, 3, 4], [0, 0, 1, 0, 1, 1]]
+        things = [region(1, 5, 1, [[1, 1, 5, 1, 5, 4, 1, 4]]), region(2, 5, 18, dog), region(3, 5, 1, crowd)]
+        masks = {124: self.GRASS, 131: self.METAL, 183: 1 - self.GRASS - self.METAL}
+        stuff = [
+            region(9, 5, number, {"size": [6, 8], "counts": packed_runs(runs_of(values))})
+            for number, values in masks.items()
+        ]
+        for kind, categories, regions in (("instances", self.THINGS, things), ("stuff", self.STUFF, stuff)):
+            for split, some in (("val2017", regions), ("train2017", [])):
+                self.write(tmp_path, f"{kind}_{split}", images=images, annotations=some, categories=categories)
+        return tmp_path
+
+    @staticmethod
+    def write(folder, name, **data):
+        path = folder / f"annotations/{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(data))
+
+    @staticmethod
+    def change(folder, name, **changes):
+        path = folder / f"annotations/{name}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    def test_things_and_stuff(self, coco):
+        found = open_concepts(coco)
+        assert [(each.name, each.category) for each in found.concepts] == [
+            ("person", "object"), ("dog", "object"), ("grass", "object"), ("metal", "material"),
+        ]  # fmt: skip
+        assert list(found.images.names) == ["val2017/30.jpg", "val2017/5.jpg"]
+        assert found.labels(0).present().tolist() == []
+        maps = found.labels(1).maps
+        dog = pixels(n1=(2, 4, 3, 8)) | pixels(n1=(0, 1, 0, 1))
+        for number, values in enumerate((self.PERSON | self.CROWD, dog, self.GRASS, self.METAL), 1):
+            assert np.array_equal((maps == number).sum(0), values), number
+
+    def test_without_stuff_and_with_two_splits(self, coco):
+        for path in coco.glob("annotations/stuff_*"):
+            path.unlink()
+        picture(coco / "train2017/30.jpg")
+        found = open_concepts(coco)
+        assert [each.name for each in found.concepts] == ["person", "dog"]
+        assert len(found) == 4  # 5.jpg of train2017 is missing, and is left out when it cannot be read
+        assert found.labels(list(found.images.names).index("val2017/5.jpg")).present().tolist() == [1, 2]
+        before = found.signature(0, 1)
+        self.change(coco, "instances_val2017", annotations=[])
+        assert found.signature(0, 1) != before
+
+    def test_polygons_have_the_pixels_whose_middles_are_inside(self):
+        rng = np.random.default_rng(0)
+        for corners in (3, 4, 7, 12):
+            points = rng.uniform(-3, 23, 2 * corners).round(1).tolist()
+            mask = Region("", 1, [points]).mask(19, 20)
+            assert mask.any()
+            assert mask.tolist() == [[inside(points, y + 0.5, x + 0.5) for x in range(20)] for y in range(19)]
+
+    def test_packed_run_lengths_are_those_of_the_numbers(self):
+        rng = np.random.default_rng(0)
+        assert packed_runs([1, 2, 3, 5, 40]) == "123" + "3" + "U1"  # differences of 3 and 37: 5 + 32 · 1
+        for share in (0.0, 0.001, 0.2, 0.9, 1.0):
+            values = rng.random((61, 70)) < share
+            runs = runs_of(values)
+            for counts in (runs, packed_runs(runs)):
+                assert np.array_equal(Region("", 1, {"size": [61, 70], "counts": counts}).mask(61, 70), values)
+
+    @pytest.mark.parametrize(
+        ("segmentation", "words"),
+        [
+            ([[1, 1, 5]], ["annotation 7"]),
+            ([[1, 1, 5, float("nan"), 2, 2]], ["annotation 7", "no number"]),
+            ({"size": [6, 8], "counts": [40, 9]}, ["annotation 7", "6 × 8"]),
+            ({"size": [6, 8], "counts": "\x7f"}, ["annotation 7", "packed"]),
+            ({"size": [8, 6], "counts": [48]}, ["annotation 7", "[8, 6]", "[6, 8]"]),
+            ({"counts": [48]}, ["annotation 7", "size"]),
+        ],
+    )
+    def test_a_damaged_segmentation(self, coco, segmentation, words):
+        self.change(coco, "instances_val2017", annotations=[region(7, 5, 1, segmentation)])
+        fails(coco, "instances_val2017.json", *words, index=1)
+
+    def test_what_does_not_fit_together(self, coco):
+        picture(coco / "val2017/5.jpg", width=6, height=8)
+        fails(coco, "val2017/5.jpg", "(8, 6)", "(6, 8)", index=1)
+        self.change(coco, "instances_val2017", annotations=[region(7, 6, 1, [])])
+        fails(coco, "instances_val2017.json", "annotation 7", "does not list")
+        self.change(coco, "instances_val2017", annotations=[{"id": 7}])
+        fails(coco, "instances_val2017.json", "'category_id' is missing")
+        self.change(
+            coco, "instances_val2017", annotations=[], categories=[*self.THINGS, self.STUFF[0] | {"name": "herb"}]
+        )
+        fails(coco, "category 124", "grass", "herb")
+        (coco / "annotations/instances_val2017.json").write_text("[")
+        fails(coco, "instances_val2017.json", "not written")
+        (coco / "val2017").rename(coco / "images")
+        fails(coco, "the images are missing", "train2017/, val2017/")
 
 
 class TestCategories:

@@ -3,9 +3,10 @@
 >>> concepts = convscope.concepts.open_concepts("diorama:objects/test")
 >>> concepts.labels(7).maps  # (5, 96, 96): the number of a concept at each pixel, for each of five categories
 
-``base`` says what a set is; ``diorama``, ``folder``, ``indexed``, ``broden`` and ``ade20k`` read one each, the last
-four by ``masks`` (PNG files) and ``numbering`` (which number is which concept); ``colours`` adds the eleven basic ones
-that ``colour_names`` tells, ``categories`` leaves some out, ``shuffle`` deals labels out anew, and ``coverage`` counts.
+``base`` says what a set is; ``diorama``, ``folder``, ``indexed``, ``broden``, ``ade20k`` and ``coco`` read one each,
+four of them by ``masks`` (PNG files) and ``numbering`` (which number is which concept); ``colours`` adds the eleven
+basic ones that ``colour_names`` tells, ``categories`` leaves some out, ``shuffle`` deals labels out anew, and
+``coverage`` counts.
 """
 
 from convscope.concepts.base import CATEGORIES, Concept, ConceptSet, Labels

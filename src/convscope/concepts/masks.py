@@ -74,7 +74,7 @@ class Masks(ConceptSet):
         return self.numbering.concepts_in(self.decode(self.root / file), str(self.root / file))
 
     def _check(self, index: int, shapes: Sequence[tuple[int, ...]]) -> None:
-        files, picture = self.files[index], self._picture(index)
+        files, picture = self.files[index], picture_size(self.images, index)
         for file, shape in zip(files, shapes, strict=True):
             if shape != shapes[0]:
                 raise ImagesError(
@@ -89,18 +89,19 @@ class Masks(ConceptSet):
                     "orientation says"
                 )
 
-    def _picture(self, index: int) -> tuple[int, int] | None:
-        """Height and width of the picture; None where it is no image file, or cannot be read."""
-        if not isinstance(self.images, Files):
-            return None
-        try:
-            with Image.open(self.images.root / self.images.paths[index]) as image:
-                turned = image.getexif().get(_ORIENTATION, 1) >= 5
-                return image.size if turned else image.size[::-1]
-        except Exception as error:  # it is skipped when it is to be read, and listed with the reason
-            if is_passing(error):
-                raise
-            return None
+
+def picture_size(images: ImageSet, index: int) -> tuple[int, int] | None:
+    """Height and width of a picture as it is shown; None where it is no image file, or cannot be read."""
+    if not isinstance(images, Files):
+        return None
+    try:
+        with Image.open(images.root / images.paths[index]) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            return image.size if turned else image.size[::-1]
+    except Exception as error:  # it is skipped when it is to be read, and listed with the reason
+        if is_passing(error):
+            raise
+        return None
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from convscope.concepts.ade20k import SEGMENTS, open_full, open_scene_parsing
 from convscope.concepts.base import ConceptSet
 from convscope.concepts.broden import open_broden
 from convscope.concepts.categories import only
+from convscope.concepts.coco import INSTANCES, open_coco
 from convscope.concepts.colours import with_colours
 from convscope.concepts.diorama import DioramaConcepts
 from convscope.concepts.folder import open_folder
@@ -19,8 +20,8 @@ from convscope.images import Diorama, open_images
 
 _EXPECTED = (
     "diorama:LABELSET/SPLIT; a folder with concepts.csv and masks (ours), index.csv and label.csv (Broden), "
-    f"objectInfo150.txt (ADE20K's scene parsing), *{SEGMENTS} (all of ADE20K), or classes.csv and index.csv; "
-    "colours:IMAGES; shuffled:SEED:CONCEPTS; only:CATEGORY,...:CONCEPTS"
+    f"objectInfo150.txt (ADE20K's scene parsing), *{SEGMENTS} (all of ADE20K), {INSTANCES} (COCO), or classes.csv and "
+    "index.csv; colours:IMAGES; shuffled:SEED:CONCEPTS; only:CATEGORY,...:CONCEPTS"
 )
 
 
@@ -71,6 +72,8 @@ def _opener(root: Path) -> Callable[[Path, str], ConceptSet] | None:
         return open_indexed
     if "objectInfo150.txt" in has:
         return open_scene_parsing
+    if any(root.glob(INSTANCES)):
+        return open_coco
     if _has_segments(root):
         return open_full
     return open_folder if "concepts.csv" in has else None
