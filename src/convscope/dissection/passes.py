@@ -40,7 +40,7 @@ def thresholds(task: Task, index: int, advance: Advance, so_far: ShardState | No
         for i, layer in enumerate(task.layers)
     ]
     skipped = 0
-    for batch in batches(task.images, task.network.preprocess, task.shard(index), task.batch_size):
+    for batch in batches(task.images, task.network.preprocess, task.shard(index), task.batch_size, digests=False):
         skipped += len(batch.skipped)
         if len(batch.ids):
             forward(task, batch, [_taker(task, i, batch.ids, tail) for i, tail in enumerate(tails)], stop=True)
@@ -184,6 +184,7 @@ def masks(
 
 def _sparse(task: Task, labels: Local, table: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """What is not zero in an image's table: unit and concept as one number, and pixels."""
-    units, numbers = np.nonzero(table)
+    places = np.flatnonzero(table != 0)  # many times faster than np.nonzero(table)
+    units, numbers = np.divmod(places, table.shape[1])
     concepts = np.concatenate([[0], labels.concepts])[numbers]
-    return (units * _width(task) + concepts).astype(np.int32), table[units, numbers]
+    return (units * _width(task) + concepts).astype(np.int32), table.ravel()[places]

@@ -30,7 +30,7 @@ class Batch:
     Args:
         ids: (n,) ids of the images, int64, ascending.
         inputs: (n, c, h, w) in the network's form, float32, channels last in memory.
-        digests: a hash of each input.
+        digests: a hash of each input, if they were asked for.
         skipped: id, name and reason of the images that could not be read.
     """
 
@@ -40,12 +40,14 @@ class Batch:
     skipped: list[dict[str, Any]]
 
 
-def batches(images: ImageSet, preprocess: Preprocess, ids: Sequence[int], size: int) -> Iterator[Batch]:
+def batches(
+    images: ImageSet, preprocess: Preprocess, ids: Sequence[int], size: int, *, digests: bool = True
+) -> Iterator[Batch]:
     """The images `ids` in batches of `size`, in order; an image that cannot be read leaves its batch smaller."""
 
     def make(picture: Picture) -> tuple[Tensor, bytes]:
         values = preprocess(picture)
-        return values, hashlib.sha256(values.numpy().tobytes()).digest()
+        return values, hashlib.sha256(values.numpy().tobytes()).digest() if digests else b""
 
     def assemble(made: dict[int, tuple[Tensor, bytes]], skipped: list[dict[str, Any]]) -> Batch:
         inputs = channels_last(torch.empty(len(made), *preprocess.shape))
