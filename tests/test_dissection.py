@@ -140,8 +140,10 @@ def check_counts(layer: Any) -> None:
 
 
 def test_the_control_has_every_image_with_the_labels_of_another(tmp_path: Path) -> None:
+    """Stretched over it: the label maps of some images are half as large, and those of one image may meet either."""
     nets = Nets()
     pictures, given = world((24, 20), (24, 20))
+    given = [Labels(each.maps[:, :: 1 + i % 2, :: 1 + i % 2], each.whole) for i, each in enumerate(given)]
     concepts = Planted(Arrays(pictures.astype(np.float32)), NUMBERED, given)
     found = dissect(nets.network(), concepts, tmp_path / "there", layers=["2"], quantile=0.05)
     ring = np.random.default_rng(0).permutation(7).tolist()
@@ -149,8 +151,15 @@ def test_the_control_has_every_image_with_the_labels_of_another(tmp_path: Path) 
     assert all(image != stranger for image, stranger in other.items())
     maps = nets.maps(pictures, "2")
     limits = thresholds(list(zip(maps, given, strict=True)), 0.05)
-    images = [(maps[image], given[other[image]]) for image in range(7)]
-    tables = count(images, limits, lambda row, column: (row, column), nets.centres["2"])
+    tables = []
+    for image, stranger in sorted(other.items()):
+        step = 1 + stranger % 2  # a pixel of the smaller ones is two of the picture wide
+        tables += count(
+            [(maps[image], given[stranger])], limits,
+            lambda row, column, step=step: (step * row + step / 2 - 0.5, step * column + step / 2 - 0.5),
+            nets.centres["2"],
+        )  # fmt: skip
+    assert len({(image % 2, stranger % 2) for image, stranger in other.items()}) > 2
     expected = [[ratio(tables, unit, concept, CATEGORY) for concept in CATEGORY] for unit in range(5)]
     np.testing.assert_allclose(found.layers[0].control, expected, atol=1e-15)
     counts = found.layers[0].counts(0.1)

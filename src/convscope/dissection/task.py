@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ Upsampling = Literal["anchored", "plain"]
 Threshold = Literal["exact", "lite"]
 
 _ENTRIES = 1000  # of the Lite version's list of quantiles
+_KEPT = 1024  # sizes of pictures and label maps: sets of photographs have thousands of different ones
 Sizes = tuple[tuple[int, int], tuple[int, int]]  # of a picture, and of its label map
 
 
@@ -143,25 +144,17 @@ class Task(Plan):
         return dict(zip(ring, [*ring[1:], ring[0]], strict=True))
 
     @functools.cached_property
-    def _windows(self) -> dict[Sizes, Window]:
-        return {}
+    def window(self) -> Callable[[Sizes], Window]:
+        """What the network's input shows of label maps of some size."""
+        return functools.lru_cache(_KEPT)(lambda sizes: Window.of(self.network.preprocess, *sizes))
 
     @functools.cached_property
-    def _placements(self) -> dict[tuple[int, Sizes], Placement]:
-        return {}
-
-    def window(self, sizes: Sizes) -> Window:
-        """What the network's input shows of label maps of some size."""
-        if sizes not in self._windows:
-            self._windows[sizes] = Window.of(self.network.preprocess, *sizes)
-        return self._windows[sizes]
-
-    def placement(self, layer: int, sizes: Sizes) -> Placement:
+    def placement(self) -> Callable[[int, Sizes], Placement]:
         """How the map of a layer lies on them."""
-        if (layer, sizes) not in self._placements:
-            grid, anchored = self.grid(self.layers[layer]), self.job["upsampling"] == "anchored"
-            self._placements[layer, sizes] = Placement.of(grid, self.window(sizes), anchored)
-        return self._placements[layer, sizes]
+        anchored = self.job["upsampling"] == "anchored"
+        return functools.lru_cache(_KEPT)(
+            lambda layer, sizes: Placement.of(self.grid(self.layers[layer]), self.window(sizes), anchored)
+        )
 
 
 def _with_maps(plan: Plan, wanted: Sequence[str] | None) -> tuple[LayerNode, ...]:
