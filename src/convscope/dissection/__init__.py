@@ -13,6 +13,6 @@ values gives its threshold, and the ``kernels`` count the pixels above it, where
 """
 
 from convscope.dissection.run import dissect
-from convscope.dissection.section import Counts, Covered, DissectedLayer, DissectedUnit, Dissection
+from convscope.dissection.section import Counts, Covered, DissectedLayer, DissectedUnit, Dissection, Match
 
-__all__ = ["Counts", "Covered", "DissectedLayer", "DissectedUnit", "Dissection", "dissect"]
+__all__ = ["Counts", "Covered", "DissectedLayer", "DissectedUnit", "Dissection", "Match", "dissect"]

@@ -50,6 +50,20 @@ class Covered:
 
 
 @dataclass(frozen=True)
+class Match:
+    """How well a concept fits a unit.
+
+    Args:
+        covered: the concept, and how much of the images it covers.
+        interval: of the IoU, 95 %, by a bootstrap over images.
+    """
+
+    covered: Covered
+    iou: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class DissectedUnit:
     """What a unit detects.
 
@@ -153,6 +167,20 @@ class DissectedLayer:
         """All of them, in order."""
         return tuple(self._unit(unit) for unit in range(len(self)))
 
+    def matches(self, unit: int) -> tuple[Match, ...]:
+        """The concepts that fit a unit best, best first: at most 8, and none that its mask does not meet."""
+        candidates = self._whole.arrays["candidates"][self._part][unit].tolist()
+        found = [(self._whole.concepts[number - 1], float(self.iou[unit, number - 1])) for number in candidates]
+        low, high = self._intervals[:, unit].tolist()
+        intervals = zip(low, high, strict=True)
+        return tuple(Match(*each, interval) for each, interval in zip(found, intervals, strict=True) if each[1] > 0)
+
+    @functools.cached_property
+    def _intervals(self) -> Floats:
+        """(2, units, candidates) of the IoU with each of the concepts that fit best."""
+        values: Floats = self._whole.arrays["replicates"][self._part].astype(np.float64)
+        return np.percentile(values, _LEVEL, axis=2)
+
     def counts(self, cut: float = CUT) -> Counts:
         """The detectors with an IoU above `cut`."""
         passing, labels = _best(self.iou, cut)
@@ -188,7 +216,7 @@ class DissectedLayer:
         best = int(self.iou[unit].argmax())
         iou = float(self.iou[unit, best])
         coverage = self._whole.concepts[best]
-        low, high = np.percentile(arrays["replicates"][place, 0].astype(np.float64), _LEVEL).tolist()
+        low, high = self._intervals[:, unit, 0].tolist()
         return DissectedUnit(
             Unit(_layer(self.address), unit), coverage.concept if iou > 0 else None, iou, coverage.cap,
             (low, high), float(arrays["thresholds"][place]), float(arrays["errors"][place]),
