@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -15,9 +16,14 @@ from torch import Tensor, nn
 
 import convscope
 from convscope.cli import main
+from convscope.concepts import Concept, Labels
+from convscope.dissection import Dissection
 from convscope.errors import AttributionError, NotFiniteError
+from convscope.images import Arrays
 from convscope.network import Network
+from convscope.preprocess import Preprocess
 from convscope.studies.factors import LEVEL, factors
+from dissecting import Planted
 from explaining import classifier, images_of, network_of, state
 from odd_nets import ODD_NETS, Net, conv
 
@@ -130,8 +136,8 @@ def test_a_planted_unit_is_found_where_it_is() -> None:
     image[0, 1] = 1  # green everywhere, which unit 0 answers to, and nobody asks
     found = factors(network_of(module, (3, 8, 10)), image, 1, top=2, names={2: "red"})
     assert found.units[0, 0] == 2
-    assert found.name(2) == "red (2)"
-    assert found.name(3) == "unlabelled (3)"
+    assert found.name(2) == "red (unit 2)"
+    assert found.name(3) == "unlabelled (unit 3)"
     assert float(found.shares[0, 2]) == 1
     truth = image[0, 0] > 0
     assert torch.equal(found.regions()[0, 0], truth)
@@ -172,6 +178,67 @@ def test_the_image_that_breaks_is_named() -> None:
         factors(network, images, 0)
 
 
+# --- units in a dissection --------------------------------------------------------------------------------------------
+
+
+def dissected(folder: Path) -> tuple[Network, Dissection]:
+    """Three units that are the colours of the image: one is the door, one the door and half as much again, one not."""
+    module = classifier(
+        nn.Conv2d(3, 3, 1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)
+    )
+    module.float()[0].weight.data = torch.eye(3)[:, :, None, None]
+    module[4].weight.data = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+    network = convscope.wrap(module, preprocess=Preprocess((8, 10)))
+    pictures = np.full((4, 3, 8, 10), 0.2, np.float32)
+    maps = np.zeros((4, 1, 8, 10), np.int32)
+    for image, (picture, labels) in enumerate(zip(pictures, maps, strict=True)):
+        door = (slice(2, 4), slice(image, image + 3))
+        picture[0][door], picture[1][door], labels[0][door] = 0.9, 0.7, 1
+        picture[1, 4, image : image + 3] = 0.8
+        picture[2, 7, image : image + 6] = 0.8
+    concepts = Planted(Arrays(pictures), [Concept(1, "door", "object")], [Labels(each) for each in maps])
+    return network, convscope.dissect(network, concepts, folder, quantile=0.12)
+
+
+def test_a_dissection_names_units_and_says_where_they_answer(tmp_path: Path) -> None:
+    network, dissection = dissected(tmp_path)
+    image = torch.full((1, 3, 8, 10), 0.1)
+    image[0, :2, 5, 3:6] = 0.85
+    found = factors(network, image, 1, top=3, names=dissection)
+    assert [unit.iou for unit in dissection["0"]] == [1, 6 / 9, 0]
+    assert [found.name(unit) for unit in range(3)] == ["door (unit 0)", "door (unit 1)", "unlabelled (unit 2)"]
+    order = found.units[0].tolist()
+    for place, unit in enumerate(order):
+        threshold = dissection["0"][unit].threshold
+        above = image[0, unit] > threshold
+        # Nothing of the last unit's map is above its threshold: then it is a share of its largest value.
+        expected = above if above.any() else image[0, unit] >= LEVEL * image[0, unit].max()
+        assert torch.equal(found.regions()[0, place], expected)
+    assert [(image[0, unit] > dissection["0"][unit].threshold).any().item() for unit in range(3)] == [True, True, False]
+    told = found.to_json()["predictions"][0]["factors"]
+    assert [each["name"] for each in told] == ["door" if unit < 2 else None for unit in order]
+    assert [each["iou"] for each in told] == [dissection["0"][unit].iou for unit in order]
+
+
+def test_a_dissection_must_be_of_this_network_and_have_the_units(tmp_path: Path) -> None:
+    network, dissection = dissected(tmp_path)
+    image = torch.full((1, 3, 8, 10), 0.5)
+    with torch.no_grad():
+        network.module[4].weight += 1
+    other = convscope.wrap(network.module, preprocess=Preprocess((8, 10)))
+    with pytest.raises(AttributionError, match="other weights or preprocessing"):
+        factors(other, image, 1, names=dissection)
+    deep = classifier(
+        conv(3, 4), nn.ReLU(), conv(4, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2)
+    )
+    network = convscope.wrap(deep.float(), preprocess=Preprocess((8, 10)))
+    concepts = Planted(Arrays(np.ones((1, 3, 8, 10), np.float32)), [Concept(1, "door", "object")],
+                       [Labels(np.ones((1, 8, 10), np.int32))])  # fmt: skip
+    first = convscope.dissect(network, concepts, tmp_path / "deep", layers=["0"])
+    with pytest.raises(AttributionError, match="units of 2 and these were not dissected; there are 0"):
+        factors(network, image, 1, names=first)
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +262,9 @@ def test_the_command_draws_and_says_the_sum(tmp_path: Path) -> None:
     }
     with Image.open(figure) as picture:
         assert picture.width > 2000
+    both = ("--names", names, "--concepts", tmp_path)
+    message = run("factors", "diorama:objects", "diorama:objects/test@3", *both, "-o", figure, code=2)
+    assert "give one of them" in " ".join(message.split())
     names.write_text("unit\n51\n")
     message = run("factors", "diorama:objects", "diorama:objects/test@3", "--names", names, "-o", figure, code=2)
     assert "expected the columns 'unit' and 'name'" in " ".join(message.split())

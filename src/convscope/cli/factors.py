@@ -17,6 +17,10 @@ from convscope.cli.figures import figure_option, finish
 @click.option(
     "--names", type=click.Path(path_type=Path), help="A CSV with the columns unit and name: what the units are called."
 )
+@click.option(
+    "--concepts", type=click.Path(path_type=Path),
+    help="An atlas in which the network was dissected: units are called by what they detect.",
+)  # fmt: skip
 @figure_option
 @json_option
 def factors(
@@ -27,6 +31,7 @@ def factors(
     image: str,
     target: str | None,
     names: Path | None,
+    concepts: Path | None,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -35,11 +40,14 @@ def factors(
     IMAGE is an image file, or one of a set: IMAGES@NUMBER, as diorama:objects/test@3. The network must end in global
     pooling and at most one linear layer: then a logit is a sum over units.
     """
+    from convscope.dissection import Dissection
     from convscope.render.figures.factors import SHOWN, draw
     from convscope.studies.factors import factors as take_apart
 
+    if names is not None and concepts is not None:
+        raise click.UsageError("--names and --concepts both name units; give one of them")
     network = load_network(model, arch, preprocess, device)
-    called = None if names is None else _names(names)
+    called = Dissection.open(concepts) if concepts is not None else None if names is None else _names(names)
     name, picture = picture_of(image)
     images = prepared(network, name, picture)
     found = take_apart(network, images, target, SHOWN, called)

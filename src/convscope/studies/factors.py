@@ -10,8 +10,8 @@ global pooling and a linear layer is such a sum of its last units. In one that p
 count. All these are one rule, u(k) = Σ f(k, i, j) ∂S/∂f(k, i, j), and the bias b is what ∂S/∂b gives of the layer's
 own. That they make up the logit is no definition but is looked at: `Factors.gap`.
 
->>> found = factors(network, images, "tabby", names={37: "whiskers"})
->>> found.units[0], found.shares[0, found.units[0]]
+>>> found = factors(network, images, "tabby", names=Dissection.open("atlas"))
+>>> found.name(found.units[0, 0]), found.shares[0, found.units[0]]
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from convscope import gradients
 from convscope.attribution.base import Question, checked, placed
 from convscope.attribution.cam import PooledHead, pooled_head
 from convscope.attribution.map_layer import MapLayer, map_read_by
+from convscope.dissection import DissectedLayer, Dissection
+from convscope.dissection.section import CUT
 from convscope.errors import AttributionError, NotFiniteError
 from convscope.geometry import Grid
 from convscope.graph import Graph, LayerNode, Ref
@@ -53,8 +55,9 @@ class Factors:
         units: (n, top) int64, those with the largest contributions, the largest first.
         maps: (n, top, rows, columns) float32, what these units answer.
         grid: where the cells of the maps lie on the image.
-        names: of units, as dissection gives them; None where they have none.
+        names: of units: what they detect, where a dissection says it; None where they have none.
         notes: what else must be known.
+        detectors: the units in a dissection, if there is one.
     """
 
     targets: tuple[str, ...]
@@ -69,6 +72,7 @@ class Factors:
     grid: Grid
     names: Mapping[int, str] | None
     notes: tuple[str, ...]
+    detectors: DissectedLayer | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -83,16 +87,24 @@ class Factors:
         """What a unit is called."""
         if self.names is None:
             return f"unit {unit}"
-        return f"{self.names.get(unit, 'unlabelled')} ({unit})"
+        return f"{self.names.get(unit, 'unlabelled')} (unit {unit})"
 
     def on_image(self) -> Tensor:
         """The maps (n, top, h, w) at the size of the image, each value at the centre of the field of its cell."""
         return placed(self.maps, self.grid, "field")
 
     def regions(self) -> Tensor:
-        """Where a unit answers at least `LEVEL` of its map's largest value, (n, top, h, w) bool; nowhere if silent."""
-        largest = self.maps.amax((2, 3), keepdim=True)
-        return (self.on_image() >= LEVEL * largest) & (largest > 0)
+        """Where a unit answers, (n, top, h, w) bool: above its threshold in the dissection.
+
+        Without one, or where the unit stays below it, at least `LEVEL` of its map's largest value; nowhere if silent.
+        """
+        answers, largest = self.on_image(), self.maps.amax((2, 3), keepdim=True)
+        share = (answers >= LEVEL * largest) & (largest > 0)
+        if self.detectors is None:
+            return share
+        thresholds = torch.tensor([unit.threshold for unit in self.detectors])[self.units][..., None, None]
+        above = answers > thresholds
+        return torch.where(above.any(3, keepdim=True).any(2, keepdim=True), above, share)
 
     def to_json(self) -> dict[str, Any]:
         """All but the maps, as plain numbers and text."""
@@ -107,6 +119,7 @@ class Factors:
                     "factors": [
                         {"unit": unit, "name": None if self.names is None else self.names.get(unit),
                          "contribution": float(self.contributions[row, unit]), "share": float(shares[row, unit])}
+                        | ({} if self.detectors is None else {"iou": self.detectors[unit].iou})
                         for unit in self.units[row].tolist()
                     ],
                 }
@@ -120,7 +133,7 @@ def factors(
     images: Tensor,
     target: Targets = None,
     top: int = 5,
-    names: Mapping[int, str] | None = None,
+    names: Mapping[int, str] | Dissection | None = None,
 ) -> Factors:
     """Take the logit of each image apart into what the last units contribute.
 
@@ -128,11 +141,13 @@ def factors(
         images: (n, c, h, w), as the network's preprocessing makes them.
         target: a class, or a list of n; see `convscope.targets`. Default: the predicted class of each image.
         top: how many units of each image get a map.
-        names: of units, as dissection gives them.
+        names: of units; or a dissection of the network, which names those that detect a concept and says where each
+            unit answers.
 
     Raises:
         AttributionError: the network does not end in global pooling and at most one linear layer, what follows the
-            units is no sum of them, or the target is a probability.
+            units is no sum of them, the target is a probability, or the dissection is of another network or does not
+            have these units.
         TargetError: there is no such class.
     """
     images = checked(network, images)
@@ -146,6 +161,10 @@ def factors(
         whole = sums[0]
         if any((each.units.value, each.layer) != (whole.units.value, whole.layer) for each in sums):
             raise AttributionError("the targets are sums of different units; take them apart in calls of their own")
+        detectors = None
+        if isinstance(names, Dissection):
+            detectors = _detectors(names, network, graph, whole.units)
+            names = _labels(detectors)
         # One by one: some networks make what an image gives depend on the others.
         parts = [_taken_apart(question, whole, top, row) for row, question in enumerate(questions)]
     explained = [part.explained.targets[0] for part in parts]
@@ -167,7 +186,35 @@ def factors(
         whole.units.grid,
         names,
         tuple(notes),
+        detectors,
     )
+
+
+def _detectors(dissection: Dissection, network: Network, graph: Graph, units: MapLayer) -> DissectedLayer:
+    """The channels of a map in a dissection of the network: they are the responses of one of its layers."""
+    job = dissection.run["job"]
+    if job["network"] != network.fingerprint:
+        raise AttributionError(
+            f"{dissection.path}: dissected was {dissection.run['network']} with other weights or preprocessing than "
+            f"those of {network.name}; give a dissection of this network"
+        )
+    if job["at"] != "response":
+        raise AttributionError(f"{dissection.path}: units were read at the raw output of their layers; dissect again")
+    known = {each.address: each for each in dissection.layers}
+    layers = [str(layer.address) for layer in graph.layers() if layer.response == units.value]
+    found = next((known[address] for address in layers if address in known), None)
+    if found is None:
+        what = layers[0] if layers else f"{units.layer.address}, which is no layer of its own,"
+        raise AttributionError(
+            f"{dissection.path}: the prediction is a sum over the units of {what} and these were not dissected; there "
+            f"are {', '.join(known)}"
+        )
+    return found
+
+
+def _labels(detectors: DissectedLayer) -> dict[int, str]:
+    """What the units detect, of those that do."""
+    return {unit.address.index: unit.label.name for unit in detectors if unit.label is not None and unit.iou > CUT}
 
 
 @dataclass(frozen=True, eq=False)

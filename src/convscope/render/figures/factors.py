@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from convscope.dissection.section import CUT
 from convscope.render.figures.sheet import (
     BLUE,
     GREY,
@@ -52,6 +53,8 @@ def draw(found: Factors, picture: NDArray[np.uint8], name: str, network: str) ->
         sheet.image(enlarged(lit(picture, regions[place]), _SIDE), x, _TOP)
         sheet.text(x, y, shortened(found.name(unit), _SIDE, NORMAL))
         value = f"{_signed(float(found.contributions[0, unit]))}, {percent(float(shares[unit]))}"
+        if found.detectors is not None and found.detectors[unit].iou > CUT:
+            value += f", IoU {found.detectors[unit].iou:.2f}"
         sheet.text(x, y + 30, value, SMALL, color=GREY)
     sheet.text(0, below, f"what makes up the {kind}")
     _bars(sheet, below + 44, steps, kind)
@@ -107,9 +110,13 @@ def _signed(value: float) -> str:
 
 def _caption(found: Factors) -> str:
     shown = min(SHOWN, found.units.shape[1])
-    text = (
-        f"The {shown} units of {found.layer} that contribute most, lit where a unit answers at least {LEVEL:g} of its "
-    )
-    text += "largest value; under each its contribution, and its share of all positive contributions. Contributions "
+    where = f"at least {LEVEL:g} of its largest value"
+    if found.detectors is not None:
+        where = f"above its threshold in the dissection, or where it stays below that {where}"
+    under = "its contribution and its share of all positive contributions"
+    if found.detectors is not None:
+        under += f", and its IoU with what it detects; a unit that detects nothing, above {CUT:g}, is unlabelled"
+    text = f"The {shown} units of {found.layer} that contribute most, lit where a unit answers {where}; under each "
+    text += f"{under}. Contributions "
     gap = float(found.gap[0].abs())
     return text + f"and bias make up the score but for {written(gap)}. Units: {'; '.join(found.notes)}."
