@@ -5,9 +5,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 .PHONY: demo test slow check format benchmark clean
 
-demo: .stamps/base  ## scan an embedded network on 2,000 images of the embedded world, and show the report
+demo: .stamps/base  ## scan an embedded network on 2,000 images of the embedded world, dissect it, show the report
 	@rm -rf demo/atlas demo/atlas.partial
-	$(BIN)/convscope scan diorama:objects diorama:objects/test -o demo/atlas --report demo/report --open
+	$(BIN)/convscope scan diorama:objects diorama:objects/test -o demo/atlas
+	$(BIN)/convscope dissect diorama:objects diorama:objects/test -o demo/atlas --limit 1000
+	$(BIN)/convscope report demo/atlas -o demo/report --open
 	@echo "Open demo/report/index.html in a browser."
 
 test: .stamps/dev  ## the tests that take seconds; longer ones are in 'slow'
