@@ -21,6 +21,7 @@ PAGES = {
     "images": "images/index.html",
     "image": "images/03.html",
     "classes": "classes.html",
+    "concepts": "concepts.html",
     "attention": "attention.html",
     "terms": "terms.html",
 }

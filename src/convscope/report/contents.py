@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from convscope.atlas import Atlas
 from convscope.diagnosis import MEANING
+from convscope.report.dissected import Dissected
 from convscope.report.faults import faults
 from convscope.report.selection import Shown, is_whole
 from convscope.report.strips import Strips
+from convscope.report.terms import DISSECTION, TERMS, Term
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,17 @@ class Contents:
         """The names of the network's outputs."""
         names = self.atlas.run["network"]["classes"]
         return None if names is None else tuple(names)
+
+    @functools.cached_property
+    def dissected(self) -> Dissected | None:
+        """What the units detect; None in an atlas without a dissection, or where no layer with one is shown."""
+        found = Dissected.of(self.atlas)
+        return found if found is not None and found.layers.keys() & self.by_address.keys() else None
+
+    @functools.cached_property
+    def terms(self) -> dict[str, Term]:
+        """The words that the pages use."""
+        return TERMS if self.dissected is None else TERMS | DISSECTION
 
     @property
     def five(self) -> bool:

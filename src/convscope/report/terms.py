@@ -190,6 +190,42 @@ TERMS: dict[str, Term] = {
     ),
 }
 
+DISSECTION: dict[str, Term] = {
+    "detector": Term(
+        "detector",
+        "A unit whose label has an IoU above 0.04; it detects this concept.",
+        "The label is the concept with the highest IoU. 0.04 is the cut of the paper, a convention (Bau, Zhou et al. "
+        "2017).",
+    ),
+    "iou": Term(
+        "IoU",
+        "How well a unit's mask fits a concept: pixels in both, by pixels in either of them.",
+        "Intersection over union, one ratio of sums over all images with any label of the concept's category. The mask "
+        "are the pixels where the map, brought to the size of the labels, is above the unit's threshold.",
+    ),
+    "threshold": Term(
+        "threshold of a unit",
+        "The value that a small share of the unit's values exceeds, at all positions in all images.",
+        "It is one value for all images; the share is 0.5 % in the paper. What is above it is the unit's mask.",
+    ),
+    "cap": Term(
+        "cap",
+        "About the highest IoU that a unit could have with a concept, since its mask has a given size.",
+        "A mask that is the share q of all pixels cannot fit a concept that covers the larger share g of them better "
+        "than q/g. Concepts whose cap is below 0.04 cannot be detected.",
+    ),
+    "unique": Term(
+        "unique detectors",
+        "How many different concepts the units of a layer detect: the paper's measure of how interpretable it is.",
+        "The interval is that of 200 draws of the images with repetition.",
+    ),
+    "false-detectors": Term(
+        "false detectors",
+        "How many units detect something when each image has the labels of another one: chance alone.",
+        "Where they are as many as the detectors, these say nothing: use more images.",
+    ),
+}
+
 
 def of_flag(flag: str) -> str:
     """The term of one of the things that can be the matter with a unit."""

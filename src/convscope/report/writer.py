@@ -16,17 +16,19 @@ from markupsafe import Markup
 import convscope
 from convscope.atlas import Atlas
 from convscope.errors import AtlasError
+from convscope.render.categories import COLOURS
 from convscope.render.environment import environment
 from convscope.report import sheets
 from convscope.report.contents import Contents
-from convscope.report.pages import attention, classes, filters, layer, network, samples, search, unit
+from convscope.report.dissected import ratio
+from convscope.report.pages import attention, classes, concepts, filters, layer, network, samples, search, unit
 from convscope.report.selection import Shown, is_whole, select
 from convscope.report.strips import Strips
-from convscope.report.terms import TERMS, of_flag
+from convscope.report.terms import of_flag
 
 _MARK = "convscope-report.json"  # by which a later run knows that it may replace the folder
-_OWN = {"index.html", "attention.html", "classes.html", "terms.html", "layers", "images", "assets", "pictures",
-        "strips", "projections", "filters", "samples", _MARK}  # fmt: skip
+_OWN = {"index.html", "attention.html", "classes.html", "concepts.html", "terms.html", "layers", "images", "assets",
+        "pictures", "strips", "projections", "filters", "samples", _MARK}  # fmt: skip
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # which file managers leave in every folder that they show
 
 
@@ -156,6 +158,9 @@ def _front(out: _Folder, contents: Contents) -> None:
     out.page("attention.html", "attention.html", **attention.context(contents))
     out.page("terms.html", "terms.html", title="Terms")
     out.page("classes.html", "classes.html", **classes.context(contents))
+    if contents.dissected is not None:
+        out.page("concepts.html", "concepts.html", **concepts.context(contents))
+        out.script("assets/detectors.js", "detectors", concepts.data(contents))
     out.page("images/index.html", "images.html", title="Sample images", samples=contents.atlas.samples)
     samples.write_class_maps(contents, out.put)
     for number in range(len(contents.atlas.samples)):
@@ -169,11 +174,18 @@ def _layer(out: _Folder, contents: Contents, shown: Shown) -> None:
     facts = layer.facts(shown)
     has_filters = bool(filters.sheets(shown))
     common = {"layer": facts, "has_filters": has_filters}
-    out.page(f"{home}/index.html", "layer.html", title=facts["address"], **common)
+    out.page(
+        f"{home}/index.html", "layer.html", title=facts["address"], detectors=layer.detectors(contents, shown), **common
+    )
     out.script(f"{home}/layer.js", "layer", layer.data(contents, shown))
-    out.page(f"{home}/unit.html", "unit.html", title=facts["address"], projections=shown.layer.projections, **common)
+    masks = unit.masks(contents, shown)
+    out.page(
+        f"{home}/unit.html", "unit.html", title=facts["address"], projections=shown.layer.projections, masks=masks,
+        **common,
+    )  # fmt: skip
     kept = sheets.write_projections(contents.atlas, shown, out.put)
-    out.script(f"{home}/geometry.js", "geometry", unit.geometry(shown) | {"projections": kept})
+    geometry = unit.geometry(shown) | {"projections": kept} | ({} if masks is None else {"masks": masks})
+    out.script(f"{home}/geometry.js", "geometry", geometry)
     for number, chunk in enumerate(unit.chunks(contents, shown)):
         out.script(f"{home}/units-{number:03}.js", "units", number, *chunk)
     if has_filters:
@@ -190,7 +202,7 @@ def _globals(contents: Contents) -> dict[str, Any]:
     @jinja2.pass_context
     def term(context: jinja2.runtime.Context, key: str, words: str | None = None) -> Markup:
         """A word with its explanation."""
-        about = TERMS[key]
+        about = contents.terms[key]
         return Markup('<a class="term" href="{}terms.html#{}" data-tip="{}">{}</a>').format(
             context["root"], key, about.line, words or about.name
         )
@@ -200,7 +212,8 @@ def _globals(contents: Contents) -> dict[str, Any]:
         """A link to a unit that shows its best patch."""
         root = context["root"]
         strips = contents.strips[contents.by_address[address].slug]
-        words = f"{address}:{unit}{word}"
+        label = None if contents.dissected is None else contents.dissected.label(address, unit)
+        words = f"{address}:{unit}{'' if label is None else f' ({label.name})'}{word}"
         return Markup('<a class="strip-link{}" href="{}" aria-label="{}" data-tip="{}" style="{}"></a>').format(
             " sharp" if strips.sharp else "", contents.href(root, address, unit), words, words,
             strips.style(root, unit),
@@ -219,9 +232,11 @@ def _globals(contents: Contents) -> dict[str, Any]:
         "date": contents.atlas.date,
         "contents": contents,
         "convscope": convscope.__version__,
-        "terms": TERMS,
+        "terms": contents.terms,
         "flag_term": of_flag,
         "attention_count": sum(attention.counts(contents).values()) + len(contents.atlas.run["results"]["warnings"]),
+        "colours": COLOURS,
+        "ratio": ratio,
         "term": term,
         "strip": strip,
         "picture": picture,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from convscope.atlas import AtlasLayer
+from convscope.concepts import Concept
 from convscope.diagnosis import outstanding
+from convscope.dissection import DissectedLayer
 from convscope.geometry import Grid
 from convscope.panel import Bars
+from convscope.render.categories import COLOURS
 from convscope.render.facts import layer_facts
 from convscope.render.html import panel_json
 from convscope.report.contents import Contents
@@ -45,11 +49,55 @@ def data(contents: Contents, shown: Shown) -> dict[str, Any]:
         "address": str(layer.address),
         "units": units,
         "columns": {name: rounded(column) for name, column in columns.items()}
-        | {"standing": ranking[units].astype(int).tolist(), "favourite": favourites(layer)[units].tolist()},
+        | {"standing": ranking[units].astype(int).tolist(), "favourite": favourites(layer)[units].tolist()}
+        | _nearest(contents, shown),
         "flags": flags,
         "classes": {str(index): contents.called(index) for index in layer.atlas.classes},
         "panels": [panel_json(panel) for panel in spread(layer)],
     }
+
+
+def _nearest(contents: Contents, shown: Shown) -> dict[str, Any]:
+    """Of each shown unit the concept with the highest IoU, detected or not, and that IoU; nothing if not dissected."""
+    dissected = _dissected(contents, shown)
+    if dissected is None:
+        return {}
+    iou = dissected.iou[list(shown.units)]
+    return {"nearest": (1 + iou.argmax(1)).tolist(), "iou": rounded(iou.max(1))}
+
+
+def _dissected(contents: Contents, shown: Shown) -> DissectedLayer | None:
+    layers = {} if contents.dissected is None else contents.dissected.layers
+    return layers.get(str(shown.layer.address))
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """How many units detect a concept, and the IoU of the best of them."""
+
+    concept: Concept
+    count: int
+    best: float
+
+
+def detectors(contents: Contents, shown: Shown) -> dict[str, Any] | None:
+    """How many units detect what, for the template: counts, and the concepts in the order of METHODS 6.3.
+
+    None where the layer was not dissected.
+    """
+    layer = _dissected(contents, shown)
+    if layer is None:
+        return None
+    assert contents.dissected is not None
+    labels = contents.dissected.labels[str(shown.layer.address)][list(shown.units)]
+    best = layer.iou[list(shown.units)].max(1)
+    bars = [
+        _Bar(contents.dissected.concept(number), int((labels == number).sum()), float(best[labels == number].max()))
+        for number in np.unique(labels[labels > 0]).tolist()
+    ]
+    order = list(COLOURS)
+    bars.sort(key=lambda bar: (order.index(bar.concept.category), -bar.count, -bar.best))
+    return {"counts": layer.counts(), "bars": bars, "highest": max((bar.count for bar in bars), default=1)}
 
 
 def favourites(layer: AtlasLayer) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from convscope.render import facts as common
+from convscope.render.categories import COLOURS
 from convscope.render.drawing import draw
 from convscope.render.text import field_of_view
 from convscope.report.contents import Contents
@@ -29,6 +31,35 @@ def context(contents: Contents) -> dict[str, Any]:
         "attention": attention.counts(contents),
         "widest": max((each["flops"] for each in layers), default=1),
         "samples": contents.atlas.samples,
+        "detecting": detecting(contents),
+    }
+
+
+def detecting(contents: Contents) -> dict[str, Any] | None:
+    """What the layers detect, each with its unique detectors by category; None without a dissection."""
+    if contents.dissected is None:
+        return None
+    layers = [_detecting(contents, address) for address in contents.by_address if address in contents.dissected.layers]
+    widest = max((each["counts"].unique_interval[1] for each in layers), default=1)
+    present = {name for each in layers for name in each["unique"]}
+    return {"layers": layers, "widest": widest or 1, "categories": [name for name in COLOURS if name in present]}
+
+
+def _detecting(contents: Contents, address: str) -> dict[str, Any]:
+    """The counts of a layer, how many different concepts of each category it detects, and its best unit."""
+    assert contents.dissected is not None
+    layer, labels = contents.dissected.layers[address], contents.dissected.labels[address]
+    concepts = [contents.dissected.concept(number) for number in np.unique(labels[labels > 0]).tolist()]
+    unique = {name: sum(each.category == name for each in concepts) for name in COLOURS}
+    best = layer.iou.max(1)
+    shown = list(contents.by_address[address].units)
+    return {
+        "address": address,
+        "slug": contents.by_address[address].slug,
+        "counts": layer.counts(),
+        "unique": {name: count for name, count in unique.items() if count},
+        "mean": float(best.mean()),
+        "best": layer[shown[int(best[shown].argmax())]],
     }
 
 

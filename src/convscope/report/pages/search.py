@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from convscope.report.contents import Contents
+from convscope.report.pages import concepts
 from convscope.report.pages.attention import counts
-from convscope.report.terms import TERMS, of_flag
+from convscope.report.terms import of_flag
 
 Entry = list[str]  # kind, text, remark, link from the report's folder
 
@@ -20,15 +21,23 @@ def network(contents: Contents) -> dict[str, Any]:
             "units": each.layer.units,
             "shown": None if each.whole else list(each.units),
             **contents.strips[each.slug].about(),
+            **concepts.labels(contents, each),
         }
         for each in contents.shown
     ]
-    return {"layers": layers, "search": entries(contents)}
+    return {"layers": layers, "search": entries(contents), **concepts.known(contents)}
 
 
 def entries(contents: Contents) -> list[Entry]:
     """Every entry but the layers and units, which scripts find by address."""
-    return [*_pages(), *_flags(contents), *_classes(contents), *_images(contents), *_terms()]
+    return [
+        *_pages(),
+        *_flags(contents),
+        *_classes(contents),
+        *concepts.entries(contents),
+        *_images(contents),
+        *_terms(contents),
+    ]
 
 
 def _pages() -> list[Entry]:
@@ -41,7 +50,7 @@ def _pages() -> list[Entry]:
 
 def _flags(contents: Contents) -> list[Entry]:
     return [
-        ["units", name, f"{count:,} unit{'s' if count > 1 else ''}: {TERMS[of_flag(name)].line}",
+        ["units", name, f"{count:,} unit{'s' if count > 1 else ''}: {contents.terms[of_flag(name)].line}",
          f"attention.html#{of_flag(name)}"]
         for name, count in counts(contents).items()
     ]  # fmt: skip
@@ -61,5 +70,5 @@ def _images(contents: Contents) -> list[Entry]:
     ]
 
 
-def _terms() -> list[Entry]:
-    return [["term", term.name, term.line, f"terms.html#{key}"] for key, term in TERMS.items()]
+def _terms(contents: Contents) -> list[Entry]:
+    return [["term", term.name, term.line, f"terms.html#{key}"] for key, term in contents.terms.items()]

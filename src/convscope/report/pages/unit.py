@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convscope.atlas import AtlasUnit
-from convscope.geometry import Grid
+from convscope.geometry import Grid, Spans
 from convscope.render.facts import lattice
 from convscope.render.html import panel_json
 from convscope.render.text import figure, percent
@@ -24,6 +25,7 @@ from convscope.statistics.topk import NOBODY, TopK
 
 CHUNK = 128  # units in one script of data
 _FAVOURITE, _LEAST = 5, 3  # classes
+_MATCHES = 5  # concepts
 
 
 def geometry(shown: Shown) -> dict[str, Any]:
@@ -53,6 +55,38 @@ def geometry(shown: Shown) -> dict[str, Any]:
         "unit_chunk": CHUNK,
         "images": layer.atlas.run["results"]["images"],
     }
+
+
+def masks(contents: Contents, shown: Shown) -> dict[str, Any] | None:
+    """How the pages draw what of an image is above a unit's threshold; None where the layer was not dissected.
+
+    Returns:
+        ``centres`` of the kept map's cells along both axes, px, and of how many cells along a side each is the largest
+        (``block``); or the ``reason`` why nothing is drawn.
+    """
+    dissected, layer = contents.dissected, shown.layer
+    if dissected is None or str(layer.address) not in dissected.layers:
+        return None
+    if dissected.run["job"]["at"] != layer.atlas.run["job"]["at"]:
+        return {"reason": "the dissection read units elsewhere than the scan (--at), so the maps are others"}
+    topk = layer.atlas.statistics["topk"]
+    assert isinstance(topk, TopK)
+    block = topk.block(layer.shape[1:])
+    plain = dissected.run["job"]["upsampling"] == "plain"
+    centres = [_centres(spans, block, plain) for spans in (layer.grid.rows, layer.grid.columns)]
+    if not all((np.diff(axis) > 0).all() for axis in centres):
+        return {"reason": "the positions of the map have no places of their own on the image"}
+    return {"centres": [axis.round(3).tolist() for axis in centres], "block": block}
+
+
+def _centres(spans: Spans, block: int, plain: bool) -> NDArray[np.float64]:
+    """Where the values of a map stand, px, `block` cells together: at centres of fields, or as a resize has them."""
+    centres = spans.tiles() if plain else spans.centres()
+    if block > 1:  # the last block may have fewer cells, and lies as one that has all of them
+        missing = np.arange(1, 1 + -len(centres) % block)
+        centres = np.concatenate([centres, centres[-1] + missing * (centres[-1] - centres[-2])])
+    together: NDArray[np.float64] = centres.reshape(-1, block).mean(1)
+    return together
 
 
 def chunks(contents: Contents, shown: Shown) -> Iterator[tuple[str, list[str]]]:
@@ -91,6 +125,34 @@ def _unit(contents: Contents, unit: AtlasUnit) -> dict[str, Any]:
         "classes": _classes(contents, unit),
         "inputs": _connections(contents, unit.inputs),
         "outputs": _connections(contents, unit.outputs),
+        **_detects(contents, unit),
+    }
+
+
+def _detects(contents: Contents, unit: AtlasUnit) -> dict[str, Any]:
+    """What it detects: the concepts that fit it best, its threshold, and where that is in each of its maps.
+
+    Maps are kept as 8-bit shares of their own maximum, so that the threshold is another one in each of them.
+    """
+    layers = {} if contents.dissected is None else contents.dissected.layers
+    layer = layers.get(str(unit.layer.address))
+    if layer is None:
+        return {}
+    threshold = layer[unit.index].threshold
+    state = unit.layer.state("topk")
+    values = state["values"][unit.index, : state["maps"].shape[1]].tolist()
+    matches = [
+        [each.covered.concept.number, *rounded(np.array([each.iou, *each.interval, each.covered.cap]))]
+        for each in layer.matches(unit.index)[:_MATCHES]
+    ]
+    levels = [round(255 * threshold / value, 3) if 0 < value < math.inf else 255 for value in values]
+    return {
+        "detects": {
+            "matches": matches,
+            "threshold": figure(threshold),
+            # What is negative was not kept, so that a lower threshold has no place in the map.
+            "levels": levels if 0 <= threshold < math.inf else None,
+        }
     }
 
 

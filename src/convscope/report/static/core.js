@@ -11,6 +11,7 @@ window.convscope = (function () {
   self.geometry = (data) => { self.geometryData = data; };
   self.maps = (data) => { self.mapData = data; };
   self.filters = (data) => { self.filterData = data; };
+  self.detectors = (data) => { self.detectorData = data; };
   self.units = (number, packed, maps) => { self.chunks[number] = { packed, maps }; };
 
   self.script = (source) => new Promise((done, failed) => {
@@ -58,6 +59,16 @@ window.convscope = (function () {
       "%;background-size:" + part(layer.ranks * cell[1]) + " auto;aspect-ratio:" + width + "/" + height +
       ";--tall:" + (height / width).toPrecision(4) + ";--cell:" + part(cell[1]) + ";--gap:" + part(cell[1] - layer.tile[1]);
   };
+  // A concept by its number: its name, category and colour; null where a unit detects none, or nobody looked.
+  self.concept = (number) => {
+    if (!number || !self.network.concepts) return null;
+    const [name, category] = self.network.concepts[number];
+    return { number, name, category, colour: self.network.colours[category] };
+  };
+  self.label = (layer, unit) => self.concept(layer.labels && layer.labels[unit]);
+  // An IoU: two decimals, and three below 0.1.
+  self.ratio = (value) => value.toFixed(value >= 0.0995 ? 2 : 3);
+
   self.home = (layer) => self.root + "layers/" + layer.slug + "/";
   self.layerBySlug = (slug) => self.network.layers.find((layer) => layer.slug === slug);
   // The layer whose page this is.

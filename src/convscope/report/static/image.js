@@ -7,7 +7,8 @@
   function words(grid, layer, index) {
     const [maxima, zeros, positions] = self.mapData[layer.slug], width = Number(grid.dataset.width);
     const row = Math.floor(positions[index] / width), column = positions[index] % width;
-    return layer.address + ":" + index + ", maximum " + self.figure(maxima[index]) + " at row " + row + ", column " + column +
+    const label = self.label(layer, index);
+    return layer.address + ":" + index + (label ? " (" + label.name + ")" : "") + ", maximum " + self.figure(maxima[index]) + " at row " + row + ", column " + column +
       "; " + self.percent(zeros[index]) + " zero or less";
   }
 

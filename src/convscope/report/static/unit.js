@@ -122,7 +122,8 @@
       const words = address + (weight < 0 ? " inhibits, strength " : " excites, strength ") + self.figure(strength);
       const link = style ? self.element(item, "a", { href: self.home(other) + "unit.html#" + unit, "aria-label": words }) : self.element(item, "span");
       if (style) self.element(link, "span", { "class": "tile" + (other.sharp ? " sharp" : ""), style });
-      self.element(link, "b", {}, address);
+      const name = self.element(link, "b", {}, address), label = other && self.label(other, unit);
+      if (label) self.element(name, "small", { "class": "kind" }, label.name).style.setProperty("--kind", label.colour);
       const bar = self.element(link, "span", { "class": "bar " + (weight < 0 ? "minus" : "plus"), title: words });
       bar.style.setProperty("--part", Math.abs(strength) / most);
       self.element(link, "span", { "class": "value" }, (weight < 0 ? "−" : "+") + self.figure(strength));
@@ -199,6 +200,7 @@
     notices(unit, location.hash.slice(1));
     pictures(unit, index, maps);
     projections(unit, index);
+    if (self.detects) self.detects(unit, maps, caption);
     wires(place("inputs"), unit.inputs, "No unit of a layer below is known to feed it.");
     wires(place("outputs"), unit.outputs, "No layer that was scanned hears it.");
     place("wires").hidden = !unit.inputs.length && !unit.outputs.length;

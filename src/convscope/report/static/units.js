@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   const self = window.convscope, data = self.layerData, layer = self.here(), list = document.getElementById("units");
-  const controls = ["sort", "only", "class"].map((name) => document.getElementById(name)).filter(Boolean);
+  const controls = ["sort", "only", "class", "detects"].map((name) => document.getElementById(name)).filter(Boolean);
   const flagged = Object.entries(data.flags).map(([name, rows]) => [name, new Set(rows)]);
   const items = data.units.map((unit, row) => self.element(null, "li", { id: "u" + unit, "class": "unit", "data-row": row }));
   // The list is cut into parts of whole rows: what changes in one is laid out without the others, and looking which are
@@ -19,6 +19,28 @@
       self.element(select, "option", { value: index }, data.classes[index] + " (" + count + ")"));
   }
 
+  // What units detect, the most frequent concept first, in groups by category, each of which can be chosen as a whole.
+  function concepts() {
+    const select = document.getElementById("detects");
+    if (!select) return;
+    const counts = new Map(), option = (parent, value, name, count) => self.element(parent, "option", { value }, name + " (" + count + ")");
+    data.units.forEach((unit) => { const number = layer.labels[unit]; counts.set(number, (counts.get(number) || 0) + 1); });
+    const found = [...counts].filter(([number]) => number).sort((a, b) => b[1] - a[1]).map(([number, count]) => [self.concept(number), count]);
+    if (counts.get(0)) option(select, "nothing", "nothing", counts.get(0));
+    Object.keys(self.network.colours).forEach((category) => {
+      const some = found.filter(([concept]) => concept.category === category);
+      if (!some.length) return;
+      const group = self.element(select, "optgroup", { label: category });
+      if (some.length > 1) option(group, category, "any " + category, some.reduce((sum, each) => sum + each[1], 0));
+      some.forEach(([concept, count]) => option(group, concept.number, concept.name, count));
+    });
+  }
+
+  function detected(row, wanted) {
+    const concept = self.label(layer, data.units[row]);
+    return wanted === "" || (wanted === "nothing" ? !concept : concept && (concept.category === wanted || String(concept.number) === wanted));
+  }
+
   function fill(item) {
     if (item.firstChild) return;
     const row = Number(item.dataset.row), unit = data.units[row], columns = data.columns;
@@ -27,9 +49,13 @@
     const what = self.element(link, "span", { "class": "what" });
     self.element(what, "b", {}, unit);
     flags.forEach((flag) => self.element(what, "i", { "class": "flag" }, flag));
+    if (columns.iou && columns.iou[row] > 0) {
+      const concept = self.concept(columns.nearest[row]), label = self.element(what, "i", { "class": layer.labels[unit] ? "kind" : "kind faint" }, concept.name + " " + self.ratio(columns.iou[row]));
+      label.style.setProperty("--kind", concept.colour);
+    }
     if (!flags.includes("dead")) {
       const liked = columns.favourite[row] >= 0 && columns.selectivity[row] ? data.classes[columns.favourite[row]] : "";
-      self.element(what, "i", { "class": "liked" }, liked);
+      self.element(what, "i", { "class": "liked" }, liked && columns.iou ? "likes " + liked : liked);
       const active = columns.nonpositive[row] === null ? null : 1 - columns.nonpositive[row];
       self.element(what, "i", {}, "max " + self.figure(columns.maximum[row]) + " · active " + self.percent(active));
     }
@@ -46,9 +72,9 @@
   }
 
   function show() {
-    const [sort, only, liked] = ["sort", "only", "class"].map((name) => (document.getElementById(name) || {}).value || "");
+    const [sort, only, liked, detects] = ["sort", "only", "class", "detects"].map((name) => (document.getElementById(name) || {}).value || "");
     const chosen = (flagged.find(([name]) => name === only) || [])[1];
-    const rows = order(sort).filter((row) => (!chosen || chosen.has(row)) && (liked === "" || data.columns.favourite[row] === Number(liked)));
+    const rows = order(sort).filter((row) => (!chosen || chosen.has(row)) && (liked === "" || data.columns.favourite[row] === Number(liked)) && detected(row, detects));
     const parts = [];
     for (let start = 0; start < rows.length; start += PART) {
       parts.push(self.element(null, "ol", { "class": "units" }));
@@ -76,6 +102,7 @@
   const [high, wide] = self.seen(layer, layer.ranks);
   list.style.setProperty("--ratio", wide + "/" + high);
   options();
+  concepts();
   controls.forEach((control) => control.addEventListener("change", () => {
     self.keep(Object.fromEntries(controls.map((each) => [each.id, each.value])));
     show();
