@@ -12,7 +12,7 @@ most of the map, or an operation has no rule for crops, it runs in full. Whateve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,7 @@ _HEAD, _HEAD_BYTES = 256, 1 << 26
 _BATCH_BYTES = 1 << 27  # of the largest value of a batch
 
 Values = dict[int, Tensor]  # of the graph; for several windows, one after the other in the first dimension
+Planned = tuple[dict[int, Reach], list[Ints]]
 
 
 class Replay:
@@ -58,6 +59,7 @@ class Replay:
         self.rules = {index: rule for index, rule in rules.items() if rule is not None}
         self.together = {node.index for node in self.varying if runs_together(node, graph)}
         self.fields = exact_fields(graph)
+        self._planned: tuple[Ints, Planned] | None = None
         on_maps = [i for i, node in enumerate(self.varying, 1) if _works_on_maps(node, graph)]
         self.body, self.head = self.varying[: max(on_maps, default=0)], self.varying[max(on_maps, default=0) :]
 
@@ -108,24 +110,68 @@ class Replay:
         content = content.to(image).expand(len(boxes), *content.shape[-3:])
         if not len(boxes):
             return
-        if self.repeatable:
-            yield from self._in_batches(image, boxes, content, batch)
-        else:
+        if not self.repeatable:
             yield from self._one_by_one(image, boxes, content)
-
-    def _in_batches(self, image: Tensor, boxes: Ints, content: Tensor, batch: int) -> Iterator[tuple[Ints, Values]]:
-        base, reaches = Base(self, image[None].clone(memory_format=torch.channels_last)), self._reaches(boxes)
-        base.lay_weights_out()
+            return
+        base, plan = self._base(image), self._plan(boxes, batch, self.values)
         waiting: list[tuple[Ints, Values]] = []
-        for numbers in self._batches(reaches, len(boxes), batch):
-            run = _Run(self, base, len(numbers), {value: each.places(numbers) for value, each in reaches.items()})
-            run.change(boxes[numbers], content[torch.from_numpy(numbers)])
+        for numbers, run in self._runs(base, boxes, content, plan):
             waiting.append((numbers, run.results(self.body, self.through)))
             if _is_enough(waiting):
                 yield self._finish(base, waiting)
                 waiting = []
         if waiting:
             yield self._finish(base, waiting)
+
+    @torch.no_grad()
+    def readings(
+        self, image: Tensor, boxes: Ints, content: Tensor, cells: Mapping[int, Ints], batch: int = 64
+    ) -> Iterator[tuple[Ints, Values]]:
+        """Run the graph once for each window, and read single numbers of maps; no map is put together for it.
+
+        Args:
+            image, boxes, content, batch: see `windows`.
+            cells: of values that are maps, places (m,) among the numbers of one image in order.
+
+        Yields:
+            The numbers of some windows, (k,), and of each value what stands at the places, (k, m). Outside the reach of
+            a window these are the very numbers of the unchanged image.
+
+        Raises:
+            CaptureError: see `windows`.
+        """
+        content = content.to(image).expand(len(boxes), *content.shape[-3:])
+        where = {value: np.unravel_index(each, self.graph.shapes[value][1:]) for value, each in cells.items()}
+        if not self.repeatable:
+            for numbers, values in self._one_by_one(image, boxes, content):
+                yield numbers, {value: values[value][:, *index] for value, index in where.items()}
+            return
+        if self._planned is None or not np.array_equal(self._planned[0], boxes):  # the same for every image, mostly
+            self._planned = boxes.copy(), self._plan(boxes, batch)
+        for numbers, run in self._runs(self._base(image), boxes, content, self._planned[1]):
+            yield numbers, run.read(self.body, where)
+
+    def _base(self, image: Tensor) -> Base:
+        base = Base(self, image[None].clone(memory_format=torch.channels_last))
+        base.lay_weights_out()
+        return base
+
+    def _plan(self, boxes: Ints, batch: int, whole: Sequence[int] = ()) -> Planned:
+        """Where the windows reach on every value, and the numbers of the windows of each batch.
+
+        Args:
+            whole: the values of which all of the map will be needed.
+        """
+        reaches = self._reaches(boxes)
+        return reaches, self._batches(reaches, len(boxes), batch, whole)
+
+    def _runs(self, base: Base, boxes: Ints, content: Tensor, plan: Planned) -> Iterator[tuple[Ints, _Run]]:
+        """For each batch of windows the numbers of these, and a run in which they are changed."""
+        reaches, parts = plan
+        for numbers in parts:
+            run = _Run(self, base, len(numbers), {value: each.places(numbers) for value, each in reaches.items()})
+            run.change(boxes[numbers], content[torch.from_numpy(numbers)])
+            yield numbers, run
 
     def _finish(self, base: Base, parts: list[tuple[Ints, Values]]) -> tuple[Ints, Values]:
         """The rest of the network for several batches at once."""
@@ -170,19 +216,19 @@ class Replay:
         height, width = self.graph.shapes[value][-2:]
         return height, width
 
-    def _batches(self, reaches: dict[int, Reach], count: int, most: int) -> list[Ints]:
-        most = max(1, min(most, _BATCH_BYTES // self._bytes(reaches)))
+    def _batches(self, reaches: dict[int, Reach], count: int, most: int, whole: Sequence[int]) -> list[Ints]:
+        most = max(1, min(most, _BATCH_BYTES // self._bytes(reaches, whole)))
         layers = [node for node in self.body if node.op == "convolution" and node.outputs[0] in reaches]
         if not layers:
             return [np.arange(first, min(first + most, count)) for first in range(0, count, most)]
         weights = [math.prod(self.graph.shapes[node.arguments["weight"].value]) for node in layers]
         return batches([reaches[node.outputs[0]] for node in layers], weights, most)
 
-    def _bytes(self, reaches: dict[int, Reach]) -> int:
+    def _bytes(self, reaches: dict[int, Reach], whole: Sequence[int]) -> int:
         """What the largest value of one window takes, of four bytes each number."""
         largest = 0
         for value in (value for node in self.body for value in node.outputs if value in self.users):
-            share = reaches[value].share if value in reaches and value not in self.values else 1.0
+            share = reaches[value].share if value in reaches and value not in whole else 1.0
             largest = max(largest, math.ceil(4 * share * math.prod(self.graph.shapes[value])))
         return max(1, largest)
 
@@ -234,15 +280,40 @@ class _Run:
 
     def results(self, nodes: Sequence[Node], values: Iterable[int]) -> Values:
         """Run some nodes, and return some values in full."""
+        for _ in self._steps(nodes):
+            pass
+        return {value: self._wanted(value) for value in values}
+
+    def read(self, nodes: Sequence[Node], where: Mapping[int, tuple[Ints, ...]]) -> Values:
+        """Run some nodes, and return what stands at some places (m,) of their values, (n, m) each."""
+        found: Values = {}
+        for node in self._steps(nodes):
+            found |= {value: self._read(value, where[value]) for value in node.outputs if value in where}
+        return found
+
+    def _steps(self, nodes: Sequence[Node]) -> Iterator[Node]:
+        """Run each node in turn; what none of the others will use is forgotten."""
         left = dict(self.replay.users)
         for node in nodes:
             self._step(node)
+            yield node
             for value in dict.fromkeys(node.inputs):
                 left[value] -= 1
                 if not left[value]:
                     self.patches.pop(value, None)
                     self.wholes.pop(value, None)
-        return {value: self._wanted(value) for value in values}
+
+    def _read(self, value: int, index: tuple[Ints, ...]) -> Tensor:
+        patches = self.patches.get(value)
+        if patches is None:
+            return self._whole(value)[:, *index]
+        found = self.base.tensors[value][0, *index].repeat(self.count, 1)
+        *others, y, x = index
+        row, column = y - patches.places.top[:, None], x - patches.places.left[:, None]
+        inside = (row >= 0) & (row < patches.places.height) & (column >= 0) & (column < patches.places.width)
+        window, place = np.nonzero(inside)
+        found[window, place] = patches.rows[window, row[inside], column[inside], *(each[place] for each in others)]
+        return found
 
     def _step(self, node: Node) -> None:
         used = [value for value in node.outputs if value in self.replay.users]
