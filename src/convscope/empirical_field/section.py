@@ -1,0 +1,246 @@
+"""Measured fields as they lie in an atlas: of every unit where hiding the image moves it, and how large that is.
+
+>>> fields = EmpiricalFields.open("atlas")
+>>> fields["conv5:41"].size, fields["conv5:41"].mask
+>>> fields["conv5"].theoretical, fields["conv5"].effective, fields["conv5"].empirical
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from convscope.address import Layer, Unit, parse
+from convscope.atlas import Atlas
+from convscope.atlas.run import sealed
+from convscope.empirical_field import sizes
+from convscope.empirical_field.sizes import THRESHOLD, Mask
+from convscope.errors import AddressError, AtlasError, nearest
+
+FORMAT, VERSION = "convscope-fields", 1
+SECTION, ARRAYS = "fields", "fields.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class EmpiricalField:
+    """The field of one unit, measured by hiding parts of the images that excite it most.
+
+    Args:
+        discrepancies: (H, W) float32, NaN where nothing was measured; see `map`.
+        window: side of the occluder, px.
+        images: over so many the map is a mean; 0 for a unit that no image excites.
+    """
+
+    address: Unit
+    discrepancies: NDArray[np.float32]
+    window: int
+    images: int
+
+    @property
+    def map(self) -> NDArray[np.float32]:
+        """(H, W) how far the unit moves when an occluder has its centre there; the middle pixel is the field's centre.
+
+        It is in pixels of the network's input and in units of the response, and 0 where nothing was measured.
+        """
+        return np.nan_to_num(self.discrepancies)
+
+    @functools.cached_property
+    def mask(self) -> Mask:
+        """(H, W) where the map is above half of its peak, see `above`."""
+        return self.above(THRESHOLD)
+
+    def above(self, threshold: float) -> Mask:
+        """(H, W) the largest region above a share of the peak, after the median of the canvas' edge is subtracted."""
+        return sizes.above(self.discrepancies, threshold, max(1, self.window // 2))
+
+    def trimmed(self, threshold: float = THRESHOLD) -> Mask:
+        """`above` less the occluder's reach: the pixels of which every occluder that covers them has its centre there."""
+        return sizes.trimmed(self.above(threshold), self.window)
+
+    @property
+    def size(self) -> float:
+        """Side of a square of the mask's area less the occluder's own share, px; NaN without images."""
+        return sizes.side(self.mask, self.window)
+
+    def curve(self) -> dict[float, float]:
+        """The size at every tenth of the peak."""
+        return {threshold: sizes.side(self.above(threshold), self.window) for threshold in sizes.THRESHOLDS}
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation over units; NaN where there are none."""
+
+    mean: float
+    std: float
+
+
+class FieldLayer:
+    """The fields of a layer's units: iterate over it for them."""
+
+    def __init__(self, whole: EmpiricalFields, number: int, record: Mapping[str, Any]) -> None:
+        self._whole, self._number, self._record = whole, number, record
+        self.address: str = record["address"]
+
+    def __len__(self) -> int:
+        return int(self._record["units"])
+
+    def __repr__(self) -> str:
+        return f"FieldLayer({self.address!r}, {len(self)} units)"
+
+    def __iter__(self) -> Iterator[EmpiricalField]:
+        return iter(self.units)
+
+    def __getitem__(self, unit: int) -> EmpiricalField:
+        if not 0 <= unit < len(self):
+            raise AddressError(f"{self.address} has units 0 to {len(self) - 1}, not {unit}")
+        return self.units[unit]
+
+    @functools.cached_property
+    def units(self) -> tuple[EmpiricalField, ...]:
+        """All of them, in order."""
+        layer = parse(self.address)
+        assert isinstance(layer, Layer)
+        window, images = self._whole.run["job"]["window"], self._array("images").tolist()
+        return tuple(
+            EmpiricalField(Unit(layer, index), each, window, images[index])
+            for index, each in enumerate(self._array("maps"))
+        )
+
+    @property
+    def theoretical(self) -> float:
+        """Side of the field that the architecture gives, px: the convolutional one, which may exceed the image."""
+        height, width = self._record["field"]
+        return math.sqrt(height * width)
+
+    @property
+    def gradient(self) -> NDArray[np.float32]:
+        """(h, w) mean magnitude of the gradient of the layer's central cell by each pixel of the image."""
+        return self._array("gradient")
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The centre of the central cell's field on the image, y and x."""
+        y, x = self._record["centre"]
+        return y, x
+
+    @functools.cached_property
+    def effective(self) -> float:
+        """Side of a square as large as the smallest centred disc with 95.45 % of the gradient, px."""
+        return sizes.disc(self.gradient, self.centre)
+
+    @functools.cached_property
+    def sigma(self) -> float:
+        """Standard deviation of the Gaussian with the gradient's second moment, px."""
+        return sizes.sigma(self.gradient, self.centre)
+
+    @functools.cached_property
+    def empirical(self) -> Spread:
+        """Size of the units' measured fields, px."""
+        found = [field.size for field in self if field.images]
+        return Spread(float(np.mean(found)), float(np.std(found))) if found else Spread(math.nan, math.nan)
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many units are dead, and how many others have fewer images than were asked for."""
+        images = self._array("images")
+        dead = int(self._record["dead"])
+        return {"dead": dead, "fewer": int((images < self._whole.run["job"]["top"]).sum()) - dead}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "layer": self.address, "units": len(self), "theoretical": self.theoretical,
+            "effective": _finite(self.effective), "sigma": _finite(self.sigma),
+            "empirical": {name: _finite(value) for name, value in self.empirical._asdict().items()},
+            "left_out": dict(self.left_out),
+            "sizes": [_finite(field.size) for field in self],
+        }  # fmt: skip
+
+    def _array(self, name: str) -> NDArray[Any]:
+        return self._whole.arrays[f"{self._number}|{name}"]
+
+
+class EmpiricalFields:
+    """Measured fields on disk; the arrays are read, and their checksum compared, when they are first needed."""
+
+    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+        self.path, self.run = path, run
+        self.layers = tuple(FieldLayer(self, number, record) for number, record in enumerate(run["layers"]))
+
+    @classmethod
+    def open(cls, atlas: str | Path | Atlas) -> EmpiricalFields:
+        """Open the fields in an atlas.
+
+        Raises:
+            AtlasError: there are none, or they are damaged; the message says which.
+        """
+        path = (atlas.path if isinstance(atlas, Atlas) else Path(atlas)) / SECTION
+        try:
+            run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise AtlasError(f"{path}: no measured fields ({error}); 'convscope fields' measures them") from error
+        if not isinstance(run, dict) or run.get("format") != FORMAT or run.get("version") != VERSION:
+            raise AtlasError(f"{path}: no fields that this convscope reads; 'convscope fields' measures them")
+        if json.loads(sealed({k: v for k, v in run.items() if k != "checksum"}))["checksum"] != run.get("checksum"):
+            raise AtlasError(f"{path}: damaged, run.json has changed; delete the folder and measure again")
+        return cls(path, run)
+
+    def __repr__(self) -> str:
+        return f"EmpiricalFields({str(self.path)!r}: {self.run['network']}, {len(self.layers)} layers)"
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays, named ``layer|array``, layers by number.
+
+        Raises:
+            AtlasError: they are not what was written.
+        """
+        try:
+            data = (self.path / ARRAYS).read_bytes()
+            if hashlib.sha256(data).hexdigest() != self.run["files"][ARRAYS]["sha256"]:
+                raise ValueError("its checksum is another one")
+            return load(data)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise AtlasError(f"{self.path / ARRAYS}: damaged ({error}); delete the folder and measure again") from error
+
+    def __getitem__(self, address: str) -> FieldLayer | EmpiricalField:
+        """A layer or a unit by its address.
+
+        Raises:
+            AddressError: it was not measured, or names a neuron.
+        """
+        parsed = parse(address)
+        layer = parsed if isinstance(parsed, Layer) else parsed.layer if isinstance(parsed, Unit) else None
+        known = {each.address: each for each in self.layers}
+        if str(layer) not in known:
+            raise AddressError(f"{self.path} has no layer or unit {address!r}{nearest(str(layer), known)}")
+        return known[str(layer)][parsed.index] if isinstance(parsed, Unit) else known[str(layer)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: sizes of layers and units, and what was left out."""
+        job = self.run["job"]
+        return {
+            "fields": str(self.path),
+            "network": self.run["network"],
+            "images": self.run["images"],
+            "skipped": self.run["skipped"],
+            "window": job["window"],
+            "stride": job["stride"],
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+
+
+def _finite(number: float) -> float | None:
+    """A number that JSON has."""
+    return number if math.isfinite(number) else None
