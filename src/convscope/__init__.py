@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from convscope.atlas import Atlas
     from convscope.dissection import dissect
+    from convscope.empirical_field import empirical_fields
     from convscope.errors import ConvscopeError, WorkerError
     from convscope.evaluation import evaluate
     from convscope.explanation import explain
@@ -38,6 +39,7 @@ _HOMES = {
     "Network": "network",
     "Preprocess": "preprocess",
     "dissect": "dissection",
+    "empirical_fields": "empirical_field",
     "evaluate": "evaluation",
     "explain": "explanation",
     "load": "network",
@@ -62,6 +64,7 @@ __all__ = [
     "WorkerError",
     "ablate",
     "dissect",
+    "empirical_fields",
     "evaluate",
     "explain",
     "load",

@@ -101,6 +101,27 @@ class Pass:
         check_finite(gradient, "the gradient")
         return gradient
 
+    def pulled(self, value: int, seed: Tensor) -> Tensor:
+        """∂(seed · value)/∂image, (n, c, h, w), of a value that `run` keeps; zero where nothing connects them.
+
+        Args:
+            seed: of the value's shape.
+
+        Raises:
+            AttributionError: PyTorch has no derivative of an operation.
+        """
+        end = self._ends[value]
+        found = None
+        if end.source is not None:
+            try:
+                seeds = seed.reshape(end.shape)
+                found = torch.autograd.grad(end.source, self._pixels, seeds, retain_graph=True, allow_unused=True)[0]
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise AttributionError(f"PyTorch cannot differentiate the network: {error}") from error
+        return torch.zeros_like(self._pixels) if found is None else found.detach()
+
     def _seeds(self, weights: Tensor | None) -> list[tuple[Tensor | GradientEdge, Tensor]]:
         """What the backward pass starts at, and the derivatives of the scores by these."""
         ends = [end for end in self._ends.values() if end.source is not None]
@@ -120,7 +141,7 @@ def run(
     rule: Rule | None = None,
     keep: Sequence[int] = (),
 ) -> Pass:
-    """Run the network on `images` (n, c, h, w), and score one target for each; inside `untouched`.
+    """Run the network on `images` (n, c, h, w), and score one target for each, or none; inside `untouched`.
 
     A network that draws random numbers draws the same ones in each pass.
 
@@ -153,7 +174,9 @@ def run(
     output = tree_map(lambda leaf: copies.get(id(leaf), leaf), result)
     seen = Seen(len(images), output, {value: end.copy for value, end in watch.ends.items()})
     fixed = tuple(target.fix(seen, row) for row, target in enumerate(targets))
-    scores = torch.stack([target.score(seen, row) for row, target in enumerate(fixed)])
+    scores = (
+        torch.stack([target.score(seen, row) for row, target in enumerate(fixed)]) if fixed else pixels.new_empty(0)
+    )
     check_finite(scores, "the score")
     return Pass(fixed, scores.detach(), seen, redirected, notes, pixels, watch.ends | ends, scores)
 

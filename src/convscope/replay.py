@@ -12,8 +12,9 @@ most of the map, or an operation has no rule for crops, it runs in full. Whateve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ _HEAD, _HEAD_BYTES = 256, 1 << 26
 _BATCH_BYTES = 1 << 27  # of the largest value of a batch
 
 Values = dict[int, Tensor]  # of the graph; for several windows, one after the other in the first dimension
+Where = Sequence[tuple[int, tuple[Any, ...]]]  # values with places (m,) along each dimension but the first
 Planned = tuple[dict[int, Reach], list[Ints]]
 
 
@@ -125,26 +127,25 @@ class Replay:
 
     @torch.no_grad()
     def readings(
-        self, image: Tensor, boxes: Ints, content: Tensor, cells: Mapping[int, Ints], batch: int = 64
-    ) -> Iterator[tuple[Ints, Values]]:
+        self, image: Tensor, boxes: Ints, content: Tensor, cells: Sequence[tuple[int, Ints]], batch: int = 64
+    ) -> Iterator[tuple[Ints, list[Tensor]]]:
         """Run the graph once for each window, and read single numbers of maps; no map is put together for it.
 
         Args:
             image, boxes, content, batch: see `windows`.
-            cells: of values that are maps, places (m,) among the numbers of one image in order.
+            cells: values that are maps, each with places (m,) among the numbers of one image in order.
 
         Yields:
-            The numbers of some windows, (k,), and of each value what stands at the places, (k, m). Outside the reach of
-            a window these are the very numbers of the unchanged image.
+            The numbers of some windows, (k,), and for each of `cells` what stands there, (k, m).
 
         Raises:
             CaptureError: see `windows`.
         """
         content = content.to(image).expand(len(boxes), *content.shape[-3:])
-        where = {value: np.unravel_index(each, self.graph.shapes[value][1:]) for value, each in cells.items()}
+        where: Where = [(value, np.unravel_index(each, self.graph.shapes[value][1:])) for value, each in cells]
         if not self.repeatable:
             for numbers, values in self._one_by_one(image, boxes, content):
-                yield numbers, {value: values[value][:, *index] for value, index in where.items()}
+                yield numbers, [values[value][:, *index] for value, index in where]
             return
         if self._planned is None or not np.array_equal(self._planned[0], boxes):  # the same for every image, mostly
             self._planned = boxes.copy(), self._plan(boxes, batch)
@@ -284,12 +285,12 @@ class _Run:
             pass
         return {value: self._wanted(value) for value in values}
 
-    def read(self, nodes: Sequence[Node], where: Mapping[int, tuple[Ints, ...]]) -> Values:
+    def read(self, nodes: Sequence[Node], where: Where) -> list[Tensor]:
         """Run some nodes, and return what stands at some places (m,) of their values, (n, m) each."""
-        found: Values = {}
+        found: dict[int, Tensor] = {}
         for node in self._steps(nodes):
-            found |= {value: self._read(value, where[value]) for value in node.outputs if value in where}
-        return found
+            found |= {i: self._read(*each) for i, each in enumerate(where) if each[0] in node.outputs}
+        return [found[i] for i in range(len(where))]
 
     def _steps(self, nodes: Sequence[Node]) -> Iterator[Node]:
         """Run each node in turn; what none of the others will use is forgotten."""
@@ -303,7 +304,7 @@ class _Run:
                     self.patches.pop(value, None)
                     self.wholes.pop(value, None)
 
-    def _read(self, value: int, index: tuple[Ints, ...]) -> Tensor:
+    def _read(self, value: int, index: tuple[Any, ...]) -> Tensor:
         patches = self.patches.get(value)
         if patches is None:
             return self._whole(value)[:, *index]

@@ -61,11 +61,11 @@ class EmpiricalField:
         return self.above(THRESHOLD)
 
     def above(self, threshold: float) -> Mask:
-        """(H, W) the largest region above a share of the peak, after the median of the canvas' edge is subtracted."""
-        return sizes.above(self.discrepancies, threshold, max(1, self.window // 2))
+        """(H, W) the largest region above a share of the peak, after the median of the outer ring is subtracted."""
+        return sizes.above(self.discrepancies, threshold)
 
     def trimmed(self, threshold: float = THRESHOLD) -> Mask:
-        """`above` less the occluder's reach: the pixels of which every occluder that covers them has its centre there."""
+        """`above` less the occluder's reach: the pixels that only occluders cover whose centres are there."""
         return sizes.trimmed(self.above(threshold), self.window)
 
     @property

@@ -17,18 +17,15 @@ Floats = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
 
-def above(values: Floats, threshold: float, ring: int) -> Mask:
-    """Where a map is above a share of its peak: the largest connected region, (h, w).
+def above(values: Floats, threshold: float) -> Mask:
+    """Where a map (h, w) is above a share of its peak: the largest connected region, (h, w).
 
-    What stands at the edge of the canvas is taken for nothing: the median of it is subtracted first.
-
-    Args:
-        values: (h, w); NaN where nothing was measured.
-        ring: width of the edge, px.
+    What stands at the outer ring of the canvas is taken for nothing: the median of it is subtracted first. NaN is where
+    nothing was measured.
     """
     known = ~np.isnan(values)
     edge = known.copy()
-    edge[ring:-ring, ring:-ring] = False
+    edge[1:-1, 1:-1] = False
     raised = np.where(known, values - (np.median(values[edge]) if edge.any() else 0.0), 0.0)
     peak = raised.max(initial=0.0)
     return largest(raised > threshold * peak) if peak > 0 else np.zeros(values.shape, bool)
@@ -45,8 +42,8 @@ def largest(mask: Mask) -> Mask:
 def side(mask: Mask, window: int) -> float:
     """The side of a square of the mask's area less what the occluder itself adds, px; NaN of an empty mask.
 
-    A unit that sees one pixel has a mask as large as the occluder, and so the size 1. Blurs add by their areas, as
-    variances do, so areas are subtracted. Where any hidden pixel silences the unit, sides add, and the size is too large.
+    A unit that sees one pixel has a mask as large as the occluder, and so the size 1. Blurs add as variances do, so
+    areas are subtracted; where any hidden pixel silences the unit, sides add, and the size is too large.
     """
     area = int(mask.sum())
     return math.sqrt(max(area - window**2 + 1, 1)) if area else math.nan
