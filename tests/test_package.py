@@ -27,6 +27,7 @@ SURFACE = [
     "WorkerError",
     "ablate",
     "dissect",
+    "empirical_fields",
     "evaluate",
     "explain",
     "load",

@@ -28,6 +28,7 @@ from convscope.cli.evaluate import evaluate
 from convscope.cli.explain import explain
 from convscope.cli.factors import factors
 from convscope.cli.features import features
+from convscope.cli.fields import fields
 from convscope.cli.figure import figure
 from convscope.cli.filters import filters
 from convscope.cli.layers import layers
@@ -65,7 +66,7 @@ class _Commands(click.Group):
             _fail(f"out of memory; give a smaller --batch-size ({str(error).splitlines()[0]})")
 
 
-_LONG = ("scan", "merge", "dissect", "conditions", "rotation", "train")
+_LONG = ("scan", "merge", "dissect", "conditions", "rotation", "fields", "train")
 _GOES_ON = dict.fromkeys(_LONG, "; what is done is kept, and the same command goes on from there")
 
 
@@ -100,6 +101,7 @@ main.add_command(conditions)
 main.add_command(ablate)
 main.add_command(rotation)
 main.add_command(directions)
+main.add_command(fields)
 main.add_command(filters)
 main.add_command(activations)
 main.add_command(unit)

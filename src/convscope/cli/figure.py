@@ -9,6 +9,7 @@ import click
 from convscope.cli.columns import columns
 from convscope.cli.common import json_option
 from convscope.cli.detectors import concepts, detectors, networks, tokens
+from convscope.cli.fields import figure_fields
 from convscope.cli.figures import figure_option, finish
 
 
@@ -50,3 +51,4 @@ figure.add_command(detectors)
 figure.add_command(concepts)
 figure.add_command(networks)
 figure.add_command(tokens)
+figure.add_command(figure_fields)

@@ -147,9 +147,9 @@ def _moved(
         for whole, each in zip(after, values, strict=True):
             whole[windows] = each.cpu().numpy()
     found: list[list[Floats]] = [[] for _ in task.layers]
-    for layer, each in enumerate(after):
-        moved = np.abs(each - before[layer]).T.reshape(-1, *task.windows.cells)
-        for number, whole in zip(numbers[layer].tolist(), moved, strict=True):
+    for layer, whole in enumerate(after):
+        moved = np.abs(whole - before[layer]).T.reshape(-1, *task.windows.cells)
+        for number, grid in zip(numbers[layer].tolist(), moved, strict=True):
             (top, bottom), (left, right) = _reach(task, layer, number)
-            found[layer].append(whole[top:bottom, left:right].ravel())
+            found[layer].append(grid[top:bottom, left:right].ravel())
     return found
