@@ -111,6 +111,46 @@ def test_the_responses_of_all_layers(odd: OddNet) -> None:
             torch.testing.assert_close(found[value][number], truth, rtol=0, atol=1e-10 * float(truth.abs().max()))
 
 
+def check_readings(net: nn.Module, image: Tensor, values: list[int], share: float) -> Replay:
+    """A share of the numbers of some maps, read, is what stands in these maps."""
+    graph, generator = record(net, image[None]), np.random.default_rng(4)
+    again, boxes, content = Replay(net, graph, values), windows_of(*image.shape[1:]), torch.rand(len(image), 1, 1)
+    truth = replayed(again, image, boxes, content)
+    cells = []
+    for value in [*values, values[-1]]:  # the last one twice
+        count = truth[value][0].numel()
+        cells.append((value, generator.choice(count, max(1, round(share * count)), replace=False)))
+    seen = []
+    for numbers, found in again.readings(image, boxes, content, cells, batch=7):
+        seen += numbers.tolist()
+        for (value, places), each in zip(cells, found, strict=True):
+            expected = truth[value][torch.from_numpy(numbers)].flatten(1)[:, torch.from_numpy(places)]
+            torch.testing.assert_close(each, expected, rtol=0, atol=1e-10 * float(truth[value].abs().max()))
+    assert sorted(seen) == list(range(len(boxes)))
+    return again
+
+
+@every_odd_net
+@pytest.mark.parametrize("share", [1, 0.01])
+def test_single_numbers_of_all_maps(odd: OddNet, share: float) -> None:
+    net, image = odd.make().double(), odd.images(1, seed=1)[0].double()
+    maps = [layer.response for layer in record(net, image[None]).layers() if len(layer.shape) == 3]
+    if maps:
+        check_readings(net, image, list(dict.fromkeys(maps)), share)
+
+
+def test_what_only_one_map_needs_is_computed_where_it_is_read() -> None:
+    net = between(nn.ReLU(inplace=True), conv(4, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2), channels=6)
+    image = torch.randn(3, 26, 30, generator=torch.Generator().manual_seed(2)).double()
+    layers = record(net, image[None]).layers()
+    for count, op in ((3, "convolution"), (2, "relu")):
+        values = [layer.response for layer in layers[:count]]
+        for share in (1, 0.3, 0.02):
+            again = check_readings(net, image, values, share)
+            assert list(again.tails) == values[-1:]
+            assert again.tails[values[-1]][-1].op == op
+
+
 @every_odd_net
 def test_nothing_is_written_to(odd: OddNet) -> None:
     """Neither into the image and the network, nor, with one window at a time, into the maps that all windows share."""

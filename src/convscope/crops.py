@@ -55,6 +55,11 @@ class Patches:
     places: Places
     rows: Tensor
 
+    def taken(self, numbers: Ints) -> Patches:
+        """The patches of these numbers, any of which may come several times."""
+        places = Places(self.places.top[numbers], self.places.left[numbers], self.places.height, self.places.width)
+        return Patches(places, self.rows[torch.from_numpy(numbers)])
+
     @property
     def maps(self) -> Tensor:
         """What is inside, (n, ..., h, w)."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convscope import capture
@@ -34,6 +35,8 @@ from convscope.touched import COPIES, is_view
 # more than so many bytes of them.
 _HEAD, _HEAD_BYTES = 256, 1 << 26
 _BATCH_BYTES = 1 << 27  # of the largest value of a batch
+
+_SPARSE = 0.25  # of the cells of a value's windows: of fewer that are read each is computed by itself
 
 Values = dict[int, Tensor]  # of the graph; for several windows, one after the other in the first dimension
 Where = Sequence[tuple[int, tuple[Any, ...]]]  # values with places (m,) along each dimension but the first
@@ -150,7 +153,21 @@ class Replay:
         if self._planned is None or not np.array_equal(self._planned[0], boxes):  # the same for every image, mostly
             self._planned = boxes.copy(), self._plan(boxes, batch)
         for numbers, run in self._runs(self._base(image), boxes, content, self._planned[1]):
-            yield numbers, run.read(self.body, where)
+            yield numbers, run.read(where)
+
+    @cached_property
+    def tails(self) -> dict[int, list[Node]]:
+        """Of each wanted value the nodes that nothing else needs, from the last convolution on; only where all of them
+        can run in crops.
+        """
+        found = {}
+        for value in self.values:
+            others = {node.index for node in _needed(self.graph, [v for v in self.values if v != value], sources)}
+            own = [node for node in self.body if node.index not in others]
+            own = own[max((i for i, node in enumerate(own) if node.op == "convolution"), default=len(own)) :]
+            if own and all(node.index in self.rules for node in own) and self.users[value] == 1:
+                found[value] = own
+        return found
 
     def _base(self, image: Tensor) -> Base:
         base = Base(self, image[None].clone(memory_format=torch.channels_last))
@@ -273,6 +290,10 @@ class _Run:
         """Put a content (n, c, h, w) in each box of the image."""
         value = self.graph.input
         places = self.places[value]
+        if (boxes[:, 2:] - boxes[:, :2] == (places.height, places.width)).all():
+            filled = content.expand(*content.shape[:2], places.height, places.width)
+            self.patches[value] = Patches(places, by_position(filled))
+            return
         rows = cut(self.base.by_position(value, self.graph.shapes[value]), None, places)
         for row, box, colours, top, left in zip(rows, boxes, content, places.top, places.left, strict=True):
             y0, x0, y1, x1 = box - (top, left, top, left)
@@ -285,12 +306,58 @@ class _Run:
             pass
         return {value: self._wanted(value) for value in values}
 
-    def read(self, nodes: Sequence[Node], where: Where) -> list[Tensor]:
-        """Run some nodes, and return what stands at some places (m,) of their values, (n, m) each."""
+    def read(self, where: Where) -> list[Tensor]:
+        """Run the nodes on maps, and return what stands at some places (m,) of their values, (n, m) each."""
+        tails = {value: nodes for value, nodes in self.replay.tails.items() if self._is_sparse(value, where)}
+        left_out = {node.index for nodes in tails.values() for node in nodes}
         found: dict[int, Tensor] = {}
-        for node in self._steps(nodes):
+        for node in self._steps([node for node in self.replay.body if node.index not in left_out]):
             found |= {i: self._read(*each) for i, each in enumerate(where) if each[0] in node.outputs}
+        found |= {i: self._read_cells(tails[each[0]], *each) for i, each in enumerate(where) if each[0] in tails}
         return [found[i] for i in range(len(where))]
+
+    def _is_sparse(self, value: int, where: Where) -> bool:
+        """Whether few of the cells that may have changed are read, so that these are computed one by one."""
+        places = self.places.get(value)
+        if places is None or math.prod(self.graph.shapes[value][-2:]) * MOST <= 1:
+            return False
+        pairs = sum(int(self._cells(places, index)[2].sum()) for other, index in where if other == value)
+        return pairs < _SPARSE * self.count * places.height * places.width
+
+    def _cells(self, places: Places, index: tuple[Any, ...]) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+        """The different cells (u, 2) among those of an index, which of them each is (m,), and whether each lies in the
+        place of each window, (n, u).
+        """
+        cells, which = np.unique(np.stack(index[-2:], 1), axis=0, return_inverse=True)
+        y, x = cells[:, 0] - places.top[:, None], cells[:, 1] - places.left[:, None]
+        return cells, which.ravel(), (y >= 0) & (y < places.height) & (x >= 0) & (x < places.width)
+
+    def _read_cells(self, nodes: Sequence[Node], value: int, index: tuple[Any, ...]) -> Tensor:
+        """Run the last nodes for the cells that are read alone, each as a window of one cell."""
+        cells, which, inside = self._cells(self.places[value], index)
+        window, cell = np.nonzero(inside)
+        found = self.base.tensors[value][0, *index].repeat(self.count, 1)
+        if not len(window):
+            return found
+        places = Places(cells[cell, 0], cells[cell, 1], 1, 1)
+        run = _Run(self.replay, self.base, len(window), {made: places for node in nodes for made in node.outputs})
+        for source in {source for node in nodes for source in node.inputs} - run.places.keys():
+            if source in self.graph.dependent:
+                run.patches[source] = self._patches(source).taken(window)
+        for node in nodes:
+            run._step(node)
+        numbers = np.zeros(inside.shape, np.int64)
+        numbers[window, cell] = np.arange(len(window))
+        where, place = np.nonzero(inside[:, which])
+        others = [each[place] for each in index[:-2]]
+        found[where, place] = run.patches[value].rows[numbers[where, which[place]], 0, 0, *others]
+        return found
+
+    def _patches(self, value: int) -> Patches:
+        if value in self.patches:
+            return self.patches[value]
+        nowhere = np.zeros(self.count, np.int64)
+        return Patches(Places(nowhere, nowhere, *self.graph.shapes[value][-2:]), by_position(self._whole(value)))
 
     def _steps(self, nodes: Sequence[Node]) -> Iterator[Node]:
         """Run each node in turn; what none of the others will use is forgotten."""
