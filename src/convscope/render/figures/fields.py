@@ -36,9 +36,9 @@ Picture = NDArray[np.uint8]
 
 MOST, UNITS = 8, 7  # layers where none are named, and units of each
 _TILE, _GAP = 150, 14  # px: a tile, and between two
-_NAMES = 250  # px: room for what is written beside a row
+_NAMES = 292  # px: room for what is written beside a row
 _TITLE, _ROW = 76, 196  # px: above the rows, and from row to row
-_CHART = _NAMES + UNITS * (_TILE + _GAP) + 110  # px: where it begins
+_CHART = _NAMES + UNITS * (_TILE + _GAP) + 80  # px: where it begins
 _AROUND = 1.3  # what a tile shows, in sides of the theoretical field
 _UNKNOWN = 225  # the grey where nothing was measured
 _MAPS = colormaps["magma"]
@@ -121,19 +121,20 @@ def _tile(sheet: Sheet, layer: FieldLayer, field: EmpiricalField, left: int, top
 
 def _shades(field: EmpiricalField, extent: float) -> Picture:
     """A map in colours, (h, w, 3), as a share of its peak; grey where nothing was measured."""
-    values = _resized(field.map, extent)
+    values, unknown = _resized(field.map, extent), np.isnan(field.discrepancies).astype(np.float32)
     picture = display.to_bytes(_MAPS(np.clip(values / max(float(field.map.max()), 1e-30), 0, 1))[..., :3])
-    picture[_resized(np.isnan(field.discrepancies).astype(np.float32), extent) > 0.5] = _UNKNOWN
+    # What lies beyond the canvas is beyond the field, unless the canvas ends with the image.
+    picture[_resized(unknown, extent, fill=float(unknown[0].all())) > 0.5] = _UNKNOWN
     return picture
 
 
-def _resized(values: NDArray[np.float32], extent: float) -> NDArray[np.float32]:
-    """So many pixels around the middle of a canvas as a tile; zero beyond the canvas."""
+def _resized(values: NDArray[np.float32], extent: float, fill: float = 0.0) -> NDArray[np.float32]:
+    """So many pixels around the middle of a canvas as a tile."""
     height, width = values.shape
     box = (width - extent) / 2, (height - extent) / 2, (width + extent) / 2, (height + extent) / 2
     # Pillow takes no box that reaches beyond the picture.
     margin = int(max(0, np.ceil(-min(box[:2]))))
-    padded = Image.fromarray(np.pad(values, margin))
+    padded = Image.fromarray(np.pad(values, margin, constant_values=fill))
     return np.asarray(padded.resize((_TILE, _TILE), Image.Resampling.BILINEAR, box=tuple(x + margin for x in box)))
 
 
