@@ -2,11 +2,11 @@
 
 Occluders of 11 px, 3 px apart, on images of 224 px: 5,184 copies of each image, and the responses of the units that are
 read on it; up to conv3, and of all convolutions. With the defaults a unit is read on 10 of 300 images, so that each
-image is read by a thirtieth of the units; the dearest case, all units on each image, is measured too. Full passes are of
-batches that share all units, end at the last layer, and are measured on some of the copies. One unit at a time is what
-it would cost without sharing: ten images of each unit. Ratios are of processor time with one thread, medians over rounds
-in which all take turns, because the machine is shared and noisy. Weights are random, all run in ``channels_last``. It
-takes two minutes.
+image is read by a thirtieth of the units; the dearest case, all units on each image, is measured too. Full passes are
+of batches that share all units, end at the last layer, and are measured on some of the copies. One unit at a time is
+what it would cost without sharing: ten images of each unit. Ratios are of processor time with one thread, medians over
+rounds in which all take turns, because the machine is shared and noisy. Weights are random, all run in
+``channels_last``. It takes two minutes.
 """
 
 from __future__ import annotations

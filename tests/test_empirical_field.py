@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 import convscope
+from convscope.address import parse_unit
 from convscope.atlas import Atlas
+from convscope.cli import main
 from convscope.empirical_field import EmpiricalField, EmpiricalFields, empirical_fields, sizes
 from convscope.empirical_field.choice import Candidates, Readings, choose
 from convscope.empirical_field.task import Task, default_window
@@ -23,6 +28,7 @@ from convscope.errors import AddressError, AtlasError, AttributionError, ImagesE
 from convscope.images import Arrays
 from convscope.network import Network, wrap
 from convscope.preprocess import Preprocess
+from convscope.render.figures.fields import _shades
 from convscope.scanner import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -60,7 +66,7 @@ def by_definition(
     network: Network, response: nn.Module, images: Arrays, unit: int, centres: tuple[Sequence[float], Sequence[float]],
     window: int, stride: int, top: int, half: tuple[int, int],
 ) -> NDArray[np.float64]:  # fmt: skip
-    """The mean of calibrated maps (H, W) of a unit, NaN where none says anything: a full pass for every occluder."""
+    """The mean of calibrated maps (H, W) of a unit, NaN where few images say any: a full pass for every occluder."""
     inputs = torch.stack([network.preprocess(images.read(i)) for i in range(len(images))])
     maps = response(inputs)[:, unit]
     best = sorted(range(len(images)), key=lambda i: (-float(maps[i].max()), i))[:top]
@@ -83,7 +89,7 @@ def by_definition(
                 if ys[0] <= y <= ys[-1] and xs[0] <= x <= xs[-1]:
                     sums[v, h] += bilinear(values, ys, xs, y, x)
                     counts[v, h] += 1
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=2 * counts >= top)
 
 
 def filling(network: Network, image: int, window: int) -> Tensor:
@@ -487,3 +493,62 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="top is 0"):
         empirical_fields(network, atlas, images, top=0)
     assert [layer.address for layer in empirical_fields(network, atlas, images, window=3).layers] == ["0"]
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An atlas of digits, of some images and layers."""
+    path = tmp_path_factory.mktemp("fields")
+    network, images = convscope.load("digits:lenet5"), convscope.open_images("digits:test")
+    convscope.scan(network, images, path / "atlas", limit=40, samples=0, projections=0)
+    return path
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_command_and_the_figure(folder: Path) -> None:
+    atlas = str(folder / "atlas")
+    options = ("--layers", "c1,c3", "--top", "4", "--limit", "12", "--stride", "2", "--threads", "1")
+    found = json.loads(run("fields", "digits:lenet5", atlas, *options, "--json"))
+    fields = EmpiricalFields.open(atlas)
+    assert [layer["layer"] for layer in found["layers"]] == ["c1", "c3"]
+    assert [layer["theoretical"] for layer in found["layers"]] == [5, 14]
+    assert (found["window"], found["stride"], found["images"]) == (3, 2, fields.run["images"])
+    assert found["layers"][0]["sizes"] == [field.size for field in fields["c1"]]
+    text = run("fields", "digits:lenet5", atlas, *options)
+    assert re.search(r"^c3 +16 +14\.0 +\d+\.\d +\d+\.\d +\d+\.\d +\d+\.\d +0 +\d+", text, re.MULTILINE)
+    shown = json.loads(run("figure", "fields", atlas, "-o", str(folder / "fields.png"), "--json"))
+    for address, units in shown["units"].items():
+        found_sizes = [fields[address][unit].size for unit in units]
+        assert found_sizes == sorted(found_sizes)
+        assert min(field.size for field in fields[address]) == found_sizes[0]
+        assert max(field.size for field in fields[address]) == found_sizes[-1]
+    with Image.open(folder / "fields.png") as picture:
+        assert picture.width == 2118
+    one = json.loads(run("figure", "fields", atlas, "-o", str(folder / "c3.svg"), "--layers", "c3", "--json"))
+    assert list(one["units"]) == ["c3"]
+    refused = CliRunner().invoke(main, ["figure", "fields", atlas, "-o", str(folder / "no.png"), "--layers", "c4"])
+    assert refused.exit_code == 1
+    assert "no layer 'c4'" in refused.output
+
+
+def test_a_tile_shows_the_map_around_its_middle() -> None:
+    """Of a field of one cell, whose canvas ends at once: black around it; where nothing was measured, grey."""
+    values = np.zeros((9, 9), np.float32)
+    values[4, 4] = 1
+    field = EmpiricalField(parse_unit("conv:0"), values, 3, 1)
+    tile = _shades(field, 15).astype(int)
+    assert tile.shape == (150, 150, 3)
+    bright = np.argwhere(tile.sum(2) > 600)
+    assert np.allclose(bright.mean(0), 74.5)
+    assert tile[0, 0].sum() < 20
+    values[0] = np.nan
+    assert (_shades(field, 15)[:8] == 225).all()
+    assert (_shades(field, 9)[-10:].astype(int).sum(2) < 20).all()

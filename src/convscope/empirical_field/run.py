@@ -150,7 +150,10 @@ def _write(task: Task, store: ShardStore, folder: Path) -> None:
 
 
 def _maps(task: Task, layer: int, states: Iterator[ShardState]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """The mean maps of a layer's units (units, H, W), NaN where no image says anything, and over how many images."""
+    """The mean maps of a layer's units (units, H, W), and over how many images.
+
+    A pixel that fewer than half of a unit's images cover is NaN: beside others it would be a step in the map.
+    """
     canvas, units = task.canvases[layer], task.layers[layer].units
     sums = np.zeros((units, *canvas.shape), np.float32)
     counts = np.zeros((units, *canvas.shape), np.int16)
@@ -163,8 +166,8 @@ def _maps(task: Task, layer: int, states: Iterator[ShardState]) -> tuple[NDArray
             sums[unit] += rows @ moved @ columns.T
             counts[unit] += np.outer(high, wide)
             images[unit] += 1
-    with np.errstate(invalid="ignore"):
-        return np.divide(sums, counts, dtype=np.float32), images
+    known = (2 * counts >= images[:, None, None]) & (counts > 0)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=known, dtype=np.float32), images
 
 
 def _describe(task: Task, skipped: Sequence[dict[str, Any]]) -> dict[str, Any]:

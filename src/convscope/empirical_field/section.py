@@ -37,7 +37,7 @@ class EmpiricalField:
     """The field of one unit, measured by hiding parts of the images that excite it most.
 
     Args:
-        discrepancies: (H, W) float32, NaN where nothing was measured; see `map`.
+        discrepancies: (H, W) float32, NaN where fewer than half of the images cover the pixel; see `map`.
         window: side of the occluder, px.
         images: over so many the map is a mean; 0 for a unit that no image excites.
     """
@@ -51,7 +51,7 @@ class EmpiricalField:
     def map(self) -> NDArray[np.float32]:
         """(H, W) how far the unit moves when an occluder has its centre there; the middle pixel is the field's centre.
 
-        It is in pixels of the network's input and in units of the response, and 0 where nothing was measured.
+        It is in pixels of the network's input and in units of the response, and 0 where it was not measured.
         """
         return np.nan_to_num(self.discrepancies)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -38,8 +39,8 @@ MOST, UNITS = 8, 7  # layers where none are named, and units of each
 _TILE, _GAP = 150, 14  # px: a tile, and between two
 _NAMES = 292  # px: room for what is written beside a row
 _TITLE, _ROW = 76, 196  # px: above the rows, and from row to row
-_CHART = _NAMES + UNITS * (_TILE + _GAP) + 80  # px: where it begins
-_AROUND = 1.3  # what a tile shows, in sides of the theoretical field
+_CHART = _NAMES + UNITS * (_TILE + _GAP) + 95  # px: where it begins
+_AROUND = 1.25  # what a tile shows, in sides of the theoretical field
 _UNKNOWN = 225  # the grey where nothing was measured
 _MAPS = colormaps["magma"]
 
@@ -112,7 +113,7 @@ def _tile(sheet: Sheet, layer: FieldLayer, field: EmpiricalField, left: int, top
     side, radius = layer.theoretical * scale, layer.effective / np.sqrt(np.pi) * scale
     with styled():
         axes.add_patch(Rectangle((middle - side / 2, middle - side / 2), side, side, fill=False, color="white",
-                                 linewidth=0.6))  # fmt: skip
+                                 linewidth=0.6, path_effects=[withStroke(linewidth=1.2, foreground=GREY)]))  # fmt: skip
         axes.add_patch(Circle((middle, middle), radius, fill=False, color="#7fc4ff", linewidth=0.6, linestyle=":"))
         mask = _resized(field.mask.astype(np.float32), extent)
         if (mask > 0.5).any():
