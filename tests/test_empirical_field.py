@@ -21,7 +21,7 @@ import convscope
 from convscope.address import parse_unit
 from convscope.atlas import Atlas
 from convscope.cli import main
-from convscope.empirical_field import EmpiricalField, EmpiricalFields, empirical_fields, sizes
+from convscope.empirical_field import EmpiricalField, EmpiricalFields, empirical_fields, sizes, task
 from convscope.empirical_field.choice import Candidates, Readings, choose
 from convscope.empirical_field.task import Task, default_window
 from convscope.errors import AddressError, AtlasError, AttributionError, ImagesError
@@ -441,6 +441,8 @@ def test_what_was_left_out_is_said(world: tuple[Network, Atlas, Arrays]) -> None
     assert not dead.mask.any()
     sizes_ = [field.size for field in found["0"] if field.images]
     assert found["0"].empirical == pytest.approx((np.mean(sizes_), np.std(sizes_)))
+    assert found["0"].curve[0.5] == pytest.approx(np.mean(sizes_))
+    assert list(found["0"].curve) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
     plain_values = json.loads(json.dumps(found.to_json()))
     assert plain_values["layers"][0]["sizes"][2] is None
 
@@ -482,7 +484,7 @@ def test_images_that_are_not_the_atlas_s_are_refused(world: tuple[Network, Atlas
         empirical_fields(network, atlas, Arrays(images.images[1:]), **OPTIONS)
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     network, images = plain(module, (12, 12)), noise(3, (12, 12))
     atlas = scanned(network, images, tmp_path / "atlas")
@@ -490,6 +492,10 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
         empirical_fields(network, atlas, images, layers=["4"])
     with pytest.raises(AttributionError, match="a window of 13 px does not lie inside"):
         empirical_fields(network, atlas, images, window=13)
+    monkeypatch.setattr(task, "_MOST", 4 * 4 * 7 * 7 - 1)  # a field of 3 px, an occluder of 3 px, and a ring
+    with pytest.raises(AtlasError, match=r"the maps of 4 units would take 0.0 GB; name fewer layers"):
+        empirical_fields(network, atlas, images)
+    monkeypatch.setattr(task, "_MOST", 4 * 4 * 7 * 7)
     with pytest.raises(ValueError, match="top is 0"):
         empirical_fields(network, atlas, images, top=0)
     assert [layer.address for layer in empirical_fields(network, atlas, images, window=3).layers] == ["0"]

@@ -25,7 +25,7 @@ from convscope.address import Layer, Unit, parse
 from convscope.atlas import Atlas
 from convscope.atlas.run import sealed
 from convscope.empirical_field import sizes
-from convscope.empirical_field.sizes import THRESHOLD, Mask
+from convscope.empirical_field.sizes import THRESHOLD, THRESHOLDS, Mask
 from convscope.errors import AddressError, AtlasError, nearest
 
 FORMAT, VERSION = "convscope-fields", 1
@@ -75,7 +75,7 @@ class EmpiricalField:
 
     def curve(self) -> dict[float, float]:
         """The size at every tenth of the peak."""
-        return {threshold: sizes.side(self.above(threshold), self.window) for threshold in sizes.THRESHOLDS}
+        return {threshold: sizes.side(self.above(threshold), self.window) for threshold in THRESHOLDS}
 
 
 class Spread(NamedTuple):
@@ -150,6 +150,12 @@ class FieldLayer:
         found = [field.size for field in self if field.images]
         return Spread(float(np.mean(found)), float(np.std(found))) if found else Spread(math.nan, math.nan)
 
+    @functools.cached_property
+    def curve(self) -> dict[float, float]:
+        """Mean size of the units' measured fields at every tenth of the peak, px."""
+        curves = [field.curve() for field in self if field.images]
+        return {each: float(np.mean([curve[each] for curve in curves])) if curves else math.nan for each in THRESHOLDS}
+
     @property
     def left_out(self) -> Mapping[str, int]:
         """How many units are dead, and how many others have fewer images than were asked for."""
@@ -163,6 +169,7 @@ class FieldLayer:
             "layer": self.address, "units": len(self), "theoretical": self.theoretical,
             "effective": _finite(self.effective), "sigma": _finite(self.sigma),
             "empirical": {name: _finite(value) for name, value in self.empirical._asdict().items()},
+            "curve": {str(threshold): _finite(size) for threshold, size in self.curve.items()},
             "left_out": dict(self.left_out),
             "sizes": [_finite(field.size) for field in self],
         }  # fmt: skip

@@ -26,6 +26,7 @@ from convscope.scanner.plan import Plan
 
 Matrix = NDArray[np.float64]
 
+_MOST = 1 << 31  # bytes of all maps
 _WINDOW, _SIDE = 11, 224  # px: the paper's occluder, and its images; from one to the next it goes by 3 px
 
 
@@ -84,8 +85,18 @@ class Task(Plan):
         parts = {each.name: getattr(plan, each.name) for each in dataclasses.fields(plan)}
         parts |= {"layers": chosen, "statistics": {}, "ids": tuple(ids), "job": kept | occluder}
         task = cls(**parts, readings=readings, dead=tuple(each.dead for each in candidates))
-        _ = task.windows  # it raises where the occluder does not fit
+        task._check_size(atlas)
         return task
+
+    def _check_size(self, atlas: Atlas) -> None:
+        """Raise if the occluder does not fit into the image, or the maps into memory."""
+        size = sum(4 * layer.units * math.prod(canvas.shape) for layer, canvas in zip(
+            self.layers, self.canvases, strict=True))  # fmt: skip
+        if size > _MOST:
+            raise AtlasError(
+                f"{atlas.path}: the maps of {sum(layer.units for layer in self.layers):,} units would take "
+                f"{size / 1e9:.1f} GB; name fewer layers (layers=, --layers)"
+            )
 
     @property
     def window(self) -> int:
