@@ -168,9 +168,9 @@ def _caption(fields: EmpiricalFields) -> str:
     return (
         f"How far units move when a square of noise of {job['window']} px hides each part of an image: the mean over "
         f"up to {job['top']} images that excite the unit most, with the unit's own place in the middle; black is not "
-        "at all, bright the most, grey was never measured. Of each layer units from the smallest to the largest field, "
-        "with its side: of a square of as much area as the mask (green: above half of the peak), less the share of the "
-        "noise itself. The white box is the field that the architecture gives, the dotted disc has 95.45 % of the "
-        "gradient of the layer's central cell; each row has its own scale. Right: sides by layer; a point is a unit, "
-        "bars are one standard deviation. After Zhou et al. (2015), who took squares of 11 px on images of 227 px."
+        "at all, bright the most, grey is where fewer than half of these images reach. Of each layer units from the "
+        "smallest to the largest field, with its side: of a square of as much area as the mask (green: above half of "
+        "the peak), less the share of the noise itself. The white box is the field that the architecture gives, the "
+        "dotted disc has 95.45 % of the gradient of the layer's central cell; each row has its own scale. Right: sides "
+        "by layer; a point is a unit, bars are one standard deviation. After Zhou et al. (2015)."
     )
