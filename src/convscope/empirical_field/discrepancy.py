@@ -32,13 +32,12 @@ def measure(task: Task, index: int, advance: Advance, replays: dict[int, Replay]
     found: list[list[Floats]] = [[] for _ in task.layers]
     numbers: list[list[Ints]] = [[] for _ in task.layers]
     gradients = [torch.zeros(task.network.preprocess.size, dtype=torch.float64) for _ in task.layers]
-    skipped, read = [], 0
+    skipped = []
     ids = task.shard(index)
     for batch in batches(task.images, task.network.preprocess, ids, len(ids)):
         skipped += batch.skipped
         if not len(batch.ids):
             continue
-        read += len(batch.ids)
         before = _responses(task, batch)
         images = batch.inputs.to(task.network.device)
         with failures_named(batch.ids):
@@ -59,7 +58,7 @@ def measure(task: Task, index: int, advance: Advance, replays: dict[int, Replay]
         tensors[f"{layer}|discrepancies"] = torch.from_numpy(np.concatenate([np.empty(0, np.float32), *found[layer]]))
         tensors[f"{layer}|readings"] = torch.from_numpy(np.concatenate([np.empty(0, np.int64), *numbers[layer]]))
         tensors[f"{layer}|gradient"] = gradients[layer]
-    return ShardState(tensors, {"skipped": skipped, "read": read})
+    return ShardState(tensors, {"skipped": skipped})
 
 
 def discrepancies(task: Task, layer: int, state: ShardState) -> Iterator[tuple[int, Floats]]:
