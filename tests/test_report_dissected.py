@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import itertools
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -21,10 +25,13 @@ from browsing import DESKTOP, PHONE, watched
 from convscope.atlas.run import sealed
 from convscope.concepts import CATEGORIES, Concept, Labels
 from convscope.dissection import DissectedLayer, Dissection
+from convscope.empirical_field import EmpiricalField, EmpiricalFields, FieldLayer
 from convscope.errors import AtlasError
 from convscope.images import Arrays
 from convscope.preprocess import Preprocess
 from convscope.render.categories import COLOURS
+from convscope.render.text import figure
+from convscope.report.measured import edge, picture
 from dissecting import Planted, bilinear
 from test_report import scripted, units_of
 from test_report_data import contents_of
@@ -112,10 +119,10 @@ def layer_of(found: Dissection, address: str) -> DissectedLayer:
     return cast(DissectedLayer, found[address])
 
 
-def changed(atlas: Atlas, folder: Path, job: dict[str, str]) -> Atlas:
-    """The atlas with a dissection that says another job of itself."""
+def changed(atlas: Atlas, folder: Path, job: dict[str, str], section: str = "dissection") -> Atlas:
+    """The atlas with a section that says another job of itself."""
     shutil.copytree(atlas.path, folder)
-    path = folder / "dissection" / "run.json"
+    path = folder / section / "run.json"
     run = json.loads(path.read_text())
     run["job"] |= job
     path.write_bytes(sealed({name: value for name, value in run.items() if name != "checksum"}))
@@ -395,15 +402,104 @@ def test_the_first_page_compares_layers(found: Dissection, report: Path, page: P
     assert "(door)" in tip
 
 
+# --- measured fields --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def measured(world: World, atlas: Atlas, tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    """The same atlas with measured fields."""
+    folder = Path(shutil.copytree(atlas.path, tmp_path_factory.mktemp("measured") / "atlas"))
+    convscope.empirical_fields(world.network, folder, world.concepts.images, top=3)
+    return Atlas.open(folder)
+
+
+@pytest.fixture(scope="module")
+def seen(measured: Atlas) -> Path:
+    """Its report."""
+    return convscope.write_report(measured, measured.path.parent / "report").parent
+
+
+def test_fields_are_added_and_nothing_else(measured: Atlas, report: Path, seen: Path) -> None:
+    for slug in SLUGS.values():
+        for one, other in zip(units_of(report, slug), units_of(seen, slug), strict=True):
+            assert one == {name: value for name, value in other.items() if name != "field"}
+    fields = EmpiricalFields.open(measured)
+    data = units_of(seen, SLUGS["2"])
+    for unit, field in enumerate(cast(FieldLayer, fields["2"])):
+        assert (data[unit]["field"] is None) == (field.images == 0)
+        if field.images:
+            assert data[unit]["field"]["size"] == pytest.approx(field.size, abs=0.05)
+            assert max(data[unit]["field"]["map"]) <= 255
+    assert [each["field"] is None for each in data] == [False, False, False, True, True]
+
+
+def test_the_edge_of_a_mask_is_where_it_ends() -> None:
+    mask = np.zeros((3, 4), bool)
+    mask[0, 1:3] = mask[1, 2] = True
+    lines = set(re.findall(r"M(\d+) (\d+)([hv])1", edge(mask)))
+    between: set[tuple[str, ...]] = set()
+    for y, x in itertools.product(range(3), range(4)):
+        for dy, dx, line in (
+            (-1, 0, (x, y, "h")),
+            (1, 0, (x, y + 1, "h")),
+            (0, -1, (x, y, "v")),
+            (0, 1, (x + 1, y, "v")),
+        ):
+            inside = 0 <= y + dy < 3 and 0 <= x + dx < 4
+            if mask[y, x] and not (inside and mask[y + dy, x + dx]):
+                between.add(tuple(map(str, line)))
+    assert lines == between
+
+
+def test_the_map_is_brightest_where_hiding_moves_the_unit_most(measured: Atlas) -> None:
+    """A planted map: one pixel right of the middle, and nothing measured at the left."""
+    values = np.zeros((41, 41), np.float32)
+    values[20, 27], values[:, :6] = 5, np.nan
+    field = EmpiricalField(measured.layer("2")[0].address, values, 3, 4)
+    shown = picture(field, (25, 25))
+    assert shown is not None
+    cells = np.array(shown["map"]).reshape(32, 32)
+    half = math.ceil(1.3 * 25 / 2)
+    side = 2 * half + 1
+    row, column = np.unravel_index(cells.argmax(), cells.shape)
+    assert abs((row + 0.5) * side / 32 - (half + 0.5)) < side / 32
+    assert abs((column + 0.5) * side / 32 - (half + 7.5)) < side / 32
+    assert (cells[:, 0] == -1).all()
+    assert (cells[:, 6:] >= 0).all()
+    assert picture(dataclasses.replace(field, images=0), (25, 25)) is None
+
+
+def test_fields_of_another_network_are_an_error(measured: Atlas, tmp_path: Path) -> None:
+    other = changed(measured, tmp_path / "atlas", {"network": "other"}, "fields")
+    with pytest.raises(AtlasError, match="delete the folder and measure again"):
+        convscope.write_report(other, tmp_path / "report")
+
+
+@pytest.mark.browser
+def test_pages_show_fields_beside_those_of_theory(measured: Atlas, seen: Path, page: Page) -> None:
+    fields = cast(FieldLayer, EmpiricalFields.open(measured)["2"])
+    show(page, seen, "layers/001-2/unit.html#0")
+    assert page.inner_text("#fields figcaption") == f"{figure(round(fields[0].size, 1))} px of 3 px, over 3 images"
+    assert page.locator("#fields figure image").count() == 1
+    show(page, seen, "layers/001-2/unit.html#4")
+    assert "nothing was measured" in page.inner_text("#fields")
+    show(page, seen, "layers/001-2/index.html")
+    assert f"{fields.empirical.mean:.0f} ± {fields.empirical.std:.0f}" in page.inner_text(".facts")
+    show(page, seen, "index.html")
+    row = page.locator(".layers-see tbody tr").nth(1).locator("td").all_inner_texts()
+    assert row[1:] == [f"{fields.empirical.mean:.1f} ± {fields.empirical.std:.1f}", f"{fields.effective:.0f}", "3"]
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
 def test_dissected_pages_are_for_everybody(
-    report: Path, browser: Browser, size: tuple[int, int], scheme: Literal["light", "dark"]
+    seen: Path, browser: Browser, size: tuple[int, int], scheme: Literal["light", "dark"]
 ) -> None:
     """In every window: no serious fault, nothing that jumps when a page opens, and nothing wider than the window."""
+    names = ["layers/001-2/unit.html#0", "concepts.html"]
     with watched(browser, size, scheme) as page:
-        for name in ("index.html", "layers/001-2/index.html", "layers/001-2/unit.html#0", "concepts.html"):
-            show(page, report, name)
+        for name in [*names, *(["index.html", "layers/001-2/index.html"] if size == PHONE else [])]:
+            show(page, seen, name)
             assert page.evaluate(SHIFTS) < 0.05, name
             assert violations(page) == [], name
             assert page.evaluate("document.documentElement.scrollWidth") <= size[0], name

@@ -10,9 +10,10 @@ from convscope.atlas import Atlas
 from convscope.diagnosis import MEANING
 from convscope.report.dissected import Dissected
 from convscope.report.faults import faults
+from convscope.report.measured import Measured
 from convscope.report.selection import Shown, is_whole
 from convscope.report.strips import Strips
-from convscope.report.terms import DISSECTION, TERMS, Term
+from convscope.report.terms import DISSECTION, FIELDS, TERMS, Term
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +59,15 @@ class Contents:
         return found if found is not None and found.layers.keys() & self.by_address.keys() else None
 
     @functools.cached_property
+    def measured(self) -> Measured | None:
+        """The fields of units as they were measured; None in an atlas without these, or where none of them is shown."""
+        found = Measured.of(self.atlas)
+        return found if found is not None and found.layers.keys() & self.by_address.keys() else None
+
+    @functools.cached_property
     def terms(self) -> dict[str, Term]:
         """The words that the pages use."""
-        return TERMS if self.dissected is None else TERMS | DISSECTION
+        return TERMS | ({} if self.dissected is None else DISSECTION) | ({} if self.measured is None else FIELDS)
 
     @property
     def five(self) -> bool:

@@ -226,6 +226,21 @@ DISSECTION: dict[str, Term] = {
     ),
 }
 
+FIELDS: dict[str, Term] = {
+    "measured-field": Term(
+        "measured field",
+        "Where hiding a small part of the image moves the unit, on average over images that excite it.",
+        "A square of noise slides over the image; how far the unit moves at the place of its maximum is the map. Its "
+        "size is the side of a square with the area of the region above half of the peak, less the share of the "
+        "noise's own square (Zhou et al. 2015).",
+    ),
+    "effective-field": Term(
+        "field of the gradient",
+        "The side of a square as large as the disc with 95.45 % of the gradient of the layer's central position.",
+        "The mean over images of the magnitude of the gradient by each pixel, all units together (Luo et al. 2016).",
+    ),
+}
+
 
 def of_flag(flag: str) -> str:
     """The term of one of the things that can be the matter with a unit."""

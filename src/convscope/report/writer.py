@@ -173,7 +173,7 @@ def _layer(out: _Folder, contents: Contents, shown: Shown) -> None:
     home = f"layers/{shown.slug}"
     facts = layer.facts(shown)
     has_filters = bool(filters.sheets(shown))
-    common = {"layer": facts, "has_filters": has_filters}
+    common = {"layer": facts, "has_filters": has_filters, "measured": layer.measured(contents, shown)}
     out.page(
         f"{home}/index.html", "layer.html", title=facts["address"], detectors=layer.detectors(contents, shown), **common
     )
@@ -184,7 +184,8 @@ def _layer(out: _Folder, contents: Contents, shown: Shown) -> None:
         **common,
     )  # fmt: skip
     kept = sheets.write_projections(contents.atlas, shown, out.put)
-    geometry = unit.geometry(shown) | {"projections": kept} | ({} if masks is None else {"masks": masks})
+    added = {"masks": masks, "measured": unit.fields(contents, shown)}
+    geometry = unit.geometry(shown) | {"projections": kept} | {name: each for name, each in added.items() if each}
     out.script(f"{home}/geometry.js", "geometry", geometry)
     for number, chunk in enumerate(unit.chunks(contents, shown)):
         out.script(f"{home}/units-{number:03}.js", "units", number, *chunk)

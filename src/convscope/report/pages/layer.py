@@ -12,6 +12,7 @@ from convscope.atlas import AtlasLayer
 from convscope.concepts import Concept
 from convscope.diagnosis import outstanding
 from convscope.dissection import DissectedLayer
+from convscope.empirical_field import FieldLayer
 from convscope.geometry import Grid
 from convscope.panel import Bars
 from convscope.render.categories import COLOURS
@@ -98,6 +99,12 @@ def detectors(contents: Contents, shown: Shown) -> dict[str, Any] | None:
     order = list(COLOURS)
     bars.sort(key=lambda bar: (order.index(bar.concept.category), -bar.count, -bar.best))
     return {"counts": layer.counts(), "bars": bars, "highest": max((bar.count for bar in bars), default=1)}
+
+
+def measured(contents: Contents, shown: Shown) -> FieldLayer | None:
+    """The measured fields of the layer's units; None where they were not measured."""
+    layers = {} if contents.measured is None else contents.measured.layers
+    return layers.get(str(shown.layer.address))
 
 
 def favourites(layer: AtlasLayer) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,17 @@ def context(contents: Contents) -> dict[str, Any]:
         "widest": max((each["flops"] for each in layers), default=1),
         "samples": contents.atlas.samples,
         "detecting": detecting(contents),
+        "seeing": seeing(contents),
     }
+
+
+def seeing(contents: Contents) -> dict[str, Any] | None:
+    """How large the fields of the layers are: of theory, by the gradient, and as measured; None without these."""
+    if contents.measured is None:
+        return None
+    layers = [(contents.by_address[address], found) for address, found in contents.measured.layers.items()
+              if address in contents.by_address and not math.isnan(found.empirical.mean)]  # fmt: skip
+    return {"layers": layers, "widest": max((found.theoretical for _, found in layers), default=1)}
 
 
 def detecting(contents: Contents) -> dict[str, Any] | None:

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.atlas import AtlasUnit
+from convscope.atlas import AtlasLayer, AtlasUnit
 from convscope.geometry import Grid, Spans
 from convscope.render.facts import lattice
 from convscope.render.html import panel_json
 from convscope.render.text import figure, percent
 from convscope.report.contents import Contents
 from convscope.report.faults import faults
-from convscope.report.pages.layer import facts, rounded
+from convscope.report.measured import about, picture
+from convscope.report.pages.layer import facts, measured, rounded
 from convscope.report.selection import Shown
 from convscope.statistics.topk import NOBODY, TopK
 
@@ -126,7 +127,27 @@ def _unit(contents: Contents, unit: AtlasUnit) -> dict[str, Any]:
         "inputs": _connections(contents, unit.inputs),
         "outputs": _connections(contents, unit.outputs),
         **_detects(contents, unit),
+        **_field(contents, unit),
     }
+
+
+def fields(contents: Contents, shown: Shown) -> dict[str, Any] | None:
+    """What all pictures of the layer's measured fields share; None where they were not measured."""
+    found = measured(contents, shown)
+    return None if found is None else about(found, _box(shown.layer))
+
+
+def _field(contents: Contents, unit: AtlasUnit) -> dict[str, Any]:
+    """The measured field; nothing where it was not measured."""
+    layers = {} if contents.measured is None else contents.measured.layers
+    found = layers.get(str(unit.layer.address))
+    return {} if found is None else {"field": picture(found[unit.index], _box(unit.layer))}
+
+
+def _box(layer: AtlasLayer) -> tuple[int, int]:
+    """Height and width of the field that the architecture gives."""
+    box = layer.grid.box(*(cells // 2 for cells in layer.grid.cells))
+    return box.height, box.width
 
 
 def _detects(contents: Contents, unit: AtlasUnit) -> dict[str, Any]:

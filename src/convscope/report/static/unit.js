@@ -206,6 +206,7 @@
     place("wires").hidden = !unit.inputs.length && !unit.outputs.length;
     classes(unit);
     fields(unit);
+    if (self.measured) self.measured(place("fields"), unit.field);
     self.panels(place("panels"), unit.panels);
     document.body.dataset.shown = index;  // says that this unit is there, all of it
   }
