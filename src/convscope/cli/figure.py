@@ -11,6 +11,7 @@ from convscope.cli.common import json_option
 from convscope.cli.detectors import concepts, detectors, networks, tokens
 from convscope.cli.fields import figure_fields
 from convscope.cli.figures import figure_option, finish
+from convscope.cli.segments import segments
 
 
 @click.group()
@@ -52,3 +53,4 @@ figure.add_command(concepts)
 figure.add_command(networks)
 figure.add_command(tokens)
 figure.add_command(figure_fields)
+figure.add_command(segments)

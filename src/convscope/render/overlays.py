@@ -28,9 +28,9 @@ def enlarged(picture: Picture, side: int) -> Picture:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def lit(picture: Picture, region: NDArray[np.bool_]) -> Picture:
-    """The picture, dark outside a region (h, w)."""
-    return np.where(region[..., None], picture, np.round(picture * _DIM).astype(np.uint8))
+def lit(picture: Picture, region: NDArray[np.bool_], dim: float = _DIM) -> Picture:
+    """The picture, dark outside a region (h, w), where `dim` of its brightness is left."""
+    return np.where(region[..., None], picture, np.round(picture * dim).astype(np.uint8))
 
 
 def greyed(picture: Picture) -> NDArray[np.float64]:
