@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 from torch import nn
 
@@ -25,6 +27,7 @@ from convscope.images import Arrays
 from convscope.network import Network, wrap
 from convscope.preprocess import Preprocess
 from convscope.render.figures import segments as figure
+from convscope.render.figures.sheet import GREY, INK
 from convscope.scanner import scan
 from convscope.studies import unit_masks
 from convscope.studies.segments import segments
@@ -295,6 +298,20 @@ def test_tiles_are_the_images_dark_outside_the_masks(
     written = (tmp_path / "a.svg").read_text()
     assert "0, unit 1" in written
     assert f"car (object), IoU {found.units[1].found.iou:.2f}" in written  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("detects", [False, True])
+def test_labels_up_to_the_cut_are_grey(atlas: tuple[Path, Network, Planted], detects: bool) -> None:
+    path, network, concepts = atlas
+    made = segments(network, path, "0:0", images=concepts.images)
+    found = made.units[0].found
+    assert found is not None
+    unit = replace(made.units[0], found=replace(found, iou=0.0401 if detects else 0.04))
+    drawn = figure.draw(replace(made, units=(unit,))).figure
+    label = next(text for text in drawn.texts if "IoU 0.04" in text.get_text())
+    mark = next(patch for axes in drawn.axes for patch in axes.patches)
+    assert label.get_color() == (INK if detects else GREY)
+    assert to_hex(mark.get_facecolor()) == ("#4b4cbf" if detects else GREY)
 
 
 def test_the_command_draws_the_best_units_of_each_layer(tmp_path: Path) -> None:
