@@ -227,4 +227,4 @@ def _run(plan: Plan, batch: Batch, take: Callable[[LayerNode, Activations], None
 
         return consume
 
-    forward(plan, batch, [tap(layer) for layer in plan.layers])
+    forward(plan, batch, [tap(layer) for layer in plan.layers], stop=True)
