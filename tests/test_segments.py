@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 import convscope
+from convscope.address import Layer, Unit
 from convscope.cli import main
-from convscope.concepts import Labels
+from convscope.concepts import Concept, Labels
 from convscope.dissection import Dissection, dissect
+from convscope.empirical_field import EmpiricalField, EmpiricalFields
 from convscope.errors import AddressError, AtlasError
 from convscope.geometry import Grid, Spans
 from convscope.images import Arrays
@@ -60,6 +62,22 @@ def test_the_mask_of_a_dissection_is_the_map_between_the_centres_of_its_fields()
     masks = unit_masks.by_threshold(maps, place, 0.7)
     for image, y, x in np.ndindex(3, 31, 26):
         assert masks[image, y, x] == (bilinear(maps[image], centres, y, x) > 0.7)
+    assert 0 < masks.mean() < 0.5
+
+
+def test_the_mask_of_a_field_is_the_union_of_its_stamps() -> None:
+    place, maps = grid(), drawn()
+    field = np.random.default_rng(0).random((11, 8)) < 0.3
+    field[:2], field[:, 6:] = False, False
+    masks = unit_masks.by_field(maps, place, 0.7, field)
+    expected = np.zeros_like(masks)
+    for image, row, column in np.ndindex(3, 5, 4):
+        if maps[image, row, column] > 0.7:
+            for v, u in np.argwhere(field):
+                y, x = 6 * row + 2 + v - 5, 7 * column + 1 + u - 4  # a centre of 1.5 is put on pixel 2
+                if 0 <= y < 31 and 0 <= x < 26:
+                    expected[image, y, x] = True
+    assert np.array_equal(masks, expected)
     assert 0 < masks.mean() < 0.5
 
 
@@ -118,11 +136,19 @@ def test_a_constant_map_is_marked_as_a_whole_or_not_at_all(value: float) -> None
     assert (unit_masks.by_threshold(maps, grid(), 1.0) == (value > 1)).all()
     assert (unit_masks.by_first(maps, grid()) == everywhere).all()
     assert (unit_masks.by_own(maps, grid()) == everywhere).all()
+    field = np.ones((9, 9), np.bool_)  # larger than the way from cell to cell
+    assert (unit_masks.by_field(maps, grid(), 1.0, field) == (value > 1)).all()
 
 
-def test_a_higher_threshold_marks_less_of_the_same() -> None:
+@pytest.mark.parametrize("field", [None, np.eye(5, dtype=np.bool_)])
+def test_a_higher_threshold_marks_less_of_the_same(field: NDArray[np.bool_] | None) -> None:
     taus = [*np.quantile(drawn(), (0.1, 0.3, 0.5, 0.7, 0.9)), 3.1]
-    masks = [unit_masks.by_threshold(drawn(), grid(), tau) for tau in taus]
+    masks = [
+        unit_masks.by_threshold(drawn(), grid(), tau)
+        if field is None
+        else unit_masks.by_field(drawn(), grid(), tau, field)
+        for tau in taus
+    ]
     assert all((more >= less).all() for more, less in itertools.pairwise(masks))
     assert len({int(mask.sum()) for mask in masks}) == len(masks)
     assert not masks[-1].any()
@@ -134,10 +160,20 @@ def test_only_the_scale_of_each_image_marks_what_does_not_excite_the_unit() -> N
     for masks in (
         unit_masks.by_first(maps, grid()),
         unit_masks.by_threshold(maps, grid(), 0.2),
+        unit_masks.by_field(maps, grid(), 0.2, np.ones((3, 3), np.bool_)),
     ):
         assert masks[:2].any((1, 2)).all()
         assert not masks[2].any()
     assert unit_masks.by_own(maps, grid()).any((1, 2)).all()
+
+
+def test_cells_that_see_nothing_mark_nothing() -> None:
+    spans = Spans(np.array([0, 4, 9]), np.array([4, 4, 12]), 12)
+    maps = np.zeros((1, 3, 3), np.float32)
+    maps[0, 1] = 1
+    field = np.ones((3, 3), np.bool_)
+    assert not unit_masks.by_field(maps, Grid(spans, spans), 0.5, field).any()
+    assert not unit_masks.by_field(maps, grid(3, 3), 0.5, field & False).any()
 
 
 # --- from an atlas, and from a dissection alone -----------------------------------------------------------------------
@@ -243,10 +279,90 @@ def test_methods_of_the_toolkit_need_no_dissection(tmp_path: Path) -> None:
         place = Grid(Spans(pixels[1], pixels[1] + 1, 16), Spans(pixels[0], pixels[0] + 1, 20))
         maps = np.stack([concepts.images.images[each.id, 1] for each in unit.images])
         assert np.array_equal([each.mask for each in unit.images], make(maps, place))
-    with pytest.raises(AtlasError, match="convscope dissect"):
-        segments(network, tmp_path / "atlas", "0:1", images=concepts.images)
+    for method, remedy in (("dissection", "convscope dissect"), ("field", "convscope fields")):
+        with pytest.raises(AtlasError, match=remedy):
+            segments(network, tmp_path / "atlas", "0:1", method=method, images=concepts.images)
     with pytest.raises(AtlasError, match="convscope dissect"):
         segments(network, tmp_path / "atlas", images=concepts.images)
+
+
+def boxes(tmp_path: Path, pictures: NDArray[Any], above: int = 0) -> tuple[Network, Arrays]:
+    """A unit that adds up 5 × 5 pixels, 3 px apart, its atlas, and a dissection with so many of its values above T."""
+    layer = nn.Conv2d(1, 1, 5, 3, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    network = wrap(nn.Sequential(layer), preprocess=Preprocess((32, 35), channels="L"), output="real")
+    images = Arrays(pictures.astype(np.float32))
+    scan(network, images, tmp_path / "atlas", exact_quantiles=True)
+    if above:
+        known, given = [Concept(1, "white", "colour")], [Labels(picture.astype(np.int32)) for picture in pictures]
+        quantile = above / (len(pictures) * 10 * 11)
+        dissect(network, Planted(images, known, given), tmp_path / "atlas", quantile=quantile)
+    return network, images
+
+
+def white(places: list[set[tuple[int, int]]]) -> NDArray[Any]:
+    """Images that are white where these cells of the unit see them."""
+    pictures = np.zeros((len(places), 1, 32, 35))
+    for picture, cells in zip(pictures, places, strict=True):
+        for row, column in cells:
+            picture[0, 3 * row - 1 : 3 * row + 4, 3 * column - 1 : 3 * column + 4] = 1
+    return pictures
+
+
+@pytest.fixture
+def box_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That box as the measured field of every atlas."""
+    moved = np.zeros((11, 9), np.float32)
+    moved[3:8, 2:7] = 1
+    field = EmpiricalField(Unit(Layer("0"), 0), moved, 3, 9)
+    monkeypatch.setattr(EmpiricalFields, "open", classmethod(lambda cls, path: {"0:0": field}))
+
+
+@pytest.mark.usefixtures("box_field")
+def test_fields_at_known_places_give_their_union(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    places = [{(int(row), int(column)) for row, column in rng.integers(1, (10, 11), (3, 2))} for _ in range(9)]
+    pictures = white(places)
+    network, images = boxes(tmp_path, pictures, sum(map(len, places)))
+    with torch.no_grad():  # no cell between them sees white alone
+        assert (network.module(torch.from_numpy(images.images)) == 25).sum() == sum(map(len, places))
+    found = segments(network, tmp_path / "atlas", "0:0", method="field", images=images)
+    assert len(found.units[0].images) == 9
+    for each in found.units[0].images:
+        assert np.array_equal(each.mask, pictures[each.id, 0] == 1)
+        assert each.mask.any()
+
+
+def test_fields_that_were_measured_are_read_from_the_atlas(tmp_path: Path) -> None:
+    """They are those boxes, as far as occluders can tell."""
+    rng = np.random.default_rng(4)
+    places = [(int(row), int(column)) for row, column in rng.integers(2, 8, (9, 2))]
+    pictures = white([{place} for place in places])
+    network, images = boxes(tmp_path, pictures, len(places))
+    field = convscope.empirical_fields(network, tmp_path / "atlas", images, window=3, stride=1)["0:0"].mask
+    found = segments(network, tmp_path / "atlas", "0:0", method="field", images=images)
+    height, width = field.shape
+    for each in found.units[0].images:
+        y, x = (3 * place + 1 for place in places[each.id])  # the centre of its cell
+        around = each.mask[y - height // 2 : y + height // 2 + 1, x - width // 2 : x + width // 2 + 1]
+        assert np.array_equal(around, field)
+        truth = pictures[each.id, 0] == 1
+        assert (each.mask & truth).sum() > 0.8 * (each.mask | truth).sum()
+
+
+@pytest.mark.usefixtures("box_field")
+def test_without_a_dissection_the_threshold_of_a_field_is_a_quantile_of_the_scan(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).random((20, 1, 32, 35)) ** 12  # few large values
+    network, images = boxes(tmp_path, pictures)
+    with torch.no_grad():
+        values = network.module(torch.from_numpy(images.images)).numpy()
+    found = segments(network, tmp_path / "atlas", "0:0", method="field", images=images)
+    limit = found.units[0].threshold
+    assert limit is not None
+    assert limit == pytest.approx(np.quantile(values, 0.995), rel=1 / 16)  # the width of a bin
+    assert limit != pytest.approx(np.quantile(values, 0.98), rel=1 / 16)
+    marked = {each.id for each in found.units[0].images if each.mask.any()}
+    assert marked == {each.id for each in found.units[0].images if values[each.id].max() > limit}
 
 
 def test_what_does_not_belong_together_is_refused(atlas: tuple[Path, Network, Planted]) -> None:
@@ -261,7 +377,7 @@ def test_what_does_not_belong_together_is_refused(atlas: tuple[Path, Network, Pl
     ):  # fmt: skip
         with pytest.raises(AddressError, match=message):
             segments(network, path, unit, images=concepts.images)
-    with pytest.raises(ValueError, match="expected one of dissection, torch, matlab"):
+    with pytest.raises(ValueError, match="expected one of dissection, field, torch, matlab"):
         segments(network, path, "0:0", method="lite", images=concepts.images)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="top is 0"):
         segments(network, path, "0:0", top=0, images=concepts.images)

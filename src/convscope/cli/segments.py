@@ -17,9 +17,9 @@ from convscope.cli.results import timed
 @model_options
 @click.argument("units", nargs=-1, metavar="[LAYER[:UNIT]]...")
 @click.option(
-    "--method", type=click.Choice(["dissection", "torch", "matlab"]), default="dissection", show_default=True,
-    help="The enlarged map above the unit's threshold; or as the public toolkit does it, above 0.2 of the best image's "
-    "maximum (torch) or 0.4 of each image's own (matlab).",
+    "--method", type=click.Choice(["dissection", "field", "torch", "matlab"]), default="dissection", show_default=True,
+    help="The enlarged map above the unit's threshold; its measured field at every position above it; or as the public "
+    "toolkit does it, above 0.2 of the best image's maximum (torch) or 0.4 of each image's own (matlab).",
 )  # fmt: skip
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Images of each unit.")
 @click.option(

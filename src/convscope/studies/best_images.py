@@ -59,6 +59,11 @@ class Source:
         return cls(path, atlas if isinstance(atlas, Atlas) else Atlas.open(path), dissection)
 
     @property
+    def home(self) -> Path:
+        """Where the sections of the atlas lie."""
+        return self.path.parent if self.path.name == SECTION else self.path
+
+    @property
     def job(self) -> Mapping[str, Any]:
         """Of the dissection, as its thresholds are those of its values; else of the atlas."""
         run = self.atlas.run if self.dissection is None and self.atlas is not None else self.dissected().run

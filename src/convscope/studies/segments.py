@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from convscope.address import Unit
 from convscope.atlas import Atlas
 from convscope.dissection import DissectedUnit
+from convscope.empirical_field import EmpiricalField, EmpiricalFields
 from convscope.errors import AtlasError
 from convscope.geometry import Grid
 from convscope.images import ImageSet
@@ -28,9 +29,12 @@ from convscope.studies import unit_masks
 from convscope.studies.best_images import Maps, Picture, Source, computed, layer_of
 from convscope.studies.unit_masks import Masks
 
-Method = Literal["dissection", "torch", "matlab"]
+Method = Literal["dissection", "field", "torch", "matlab"]
 METHODS: tuple[Method, ...] = get_args(Method)
 TOP = 10  # images of a unit
+QUANTILE = 0.005  # of a unit's values are above its threshold, where no dissection has another one
+
+Way = Callable[[Maps, Grid], Masks]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +76,13 @@ class Segmented:
 
     Args:
         source: the set that the images are of.
-        quantile: this share of a unit's values is above its threshold; None where there is no dissection.
+        quantile: this share of a unit's values is above its threshold, where it has one.
     """
 
     network: Network
     source: str
     method: Method
-    quantile: float | None
+    quantile: float
     units: tuple[UnitSegments, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -118,8 +122,9 @@ def segments(
         atlas: of the network, whose lists of best images are taken; or a dissection alone, such as ATLAS/dissection,
             and then the images are those with its concepts, ranked in a pass over them.
         units: LAYER:UNIT, or LAYER for its `best` units by IoU; None for those of every layer of the dissection.
-        method: "dissection": the unit's enlarged map is above its threshold; "torch", "matlab": as in the two versions
-            of the public toolkit. See `unit_masks`.
+        method: "dissection": the unit's enlarged map is above its threshold; "field": its measured field (`convscope
+            fields`) at every position above it; "torch", "matlab": as in the two versions of the public toolkit. See
+            `unit_masks`.
         top: images of each unit, as far as the atlas lists them.
         images: the set, where it cannot be opened by its name.
         batch_size: images in a forward pass.
@@ -127,7 +132,7 @@ def segments(
 
     Raises:
         AddressError: there is no such unit, or its layer has no map.
-        AtlasError: the folder has no thresholds, or is of another network or other images.
+        AtlasError: the folder has no thresholds or fields, or is of another network or other images.
         ImagesError: images cannot be read.
         NetworkError: the network does not run on them.
     """
@@ -139,25 +144,44 @@ def segments(
     source = Source.of(atlas)
     chosen = source.units([units] if isinstance(units, str) else units, best)
     plan = source.plan(network, chosen, images, batch_size)
-    limits = {unit: _threshold(source, method, unit) for unit in chosen}
+    ways = _ways(source, method, chosen)
     lists = source.lists(plan, chosen, top, progress)
     maps, pictures = computed(plan, lists, progress)
     made = []
-    for unit in chosen:
-        grid = plan.grid(layer_of(plan, unit))
-        masks = _masks(source, method, limits[unit], maps[unit], grid) if lists[unit] else ()
+    for unit, (threshold, mark) in ways.items():
+        masks = mark(maps[unit], plan.grid(layer_of(plan, unit))) if lists[unit] else ()
         parts = zip(lists[unit], maps[unit], masks, strict=True)
         shown = (
             Segment(id, plan.images.names[id], float(values.max()), pictures[id], mask) for id, values, mask in parts
         )
-        made.append(UnitSegments(unit, source.found(unit), limits[unit], tuple(shown)))
-    return Segmented(network, plan.images.spec, method, source.job.get("quantile"), tuple(made))
+        made.append(UnitSegments(unit, source.found(unit), threshold, tuple(shown)))
+    return Segmented(network, plan.images.spec, method, source.job.get("quantile", QUANTILE), tuple(made))
 
 
-def _threshold(source: Source, method: Method, unit: Unit) -> float | None:
-    """Of the unit's response, by the dissection."""
-    if method != "dissection":
-        return None
+def _ways(source: Source, method: Method, units: Sequence[Unit]) -> dict[Unit, tuple[float | None, Way]]:
+    """Of each unit its threshold, where it has one, and how its maps become masks."""
+    if method in ("torch", "matlab"):
+        way = unit_masks.by_first if method == "torch" else unit_masks.by_own
+        return dict.fromkeys(units, (None, way))
+    if method == "field":
+        fields = EmpiricalFields.open(source.home)
+        return {unit: _by_field(fields, unit, _quantile(source, unit)) for unit in units}
+    how: Literal["field", "naive"] = "field" if source.dissected().run["job"]["upsampling"] == "anchored" else "naive"
+    return {unit: _by_threshold(_dissected(source, unit), how) for unit in units}
+
+
+def _by_threshold(threshold: float, how: Literal["field", "naive"]) -> tuple[float, Way]:
+    return threshold, lambda maps, grid: unit_masks.by_threshold(maps, grid, threshold, how)
+
+
+def _by_field(fields: EmpiricalFields, unit: Unit, threshold: float) -> tuple[float, Way]:
+    field = fields[str(unit)]
+    assert isinstance(field, EmpiricalField)
+    return threshold, lambda maps, grid: unit_masks.by_field(maps, grid, threshold, field.mask)
+
+
+def _dissected(source: Source, unit: Unit) -> float:
+    """The unit's threshold in the dissection."""
     found = source.found(unit)
     if found is None:
         raise AtlasError(
@@ -167,12 +191,8 @@ def _threshold(source: Source, method: Method, unit: Unit) -> float | None:
     return found.threshold
 
 
-def _masks(source: Source, method: Method, threshold: float | None, maps: Maps, grid: Grid) -> Masks:
-    """Of a unit's best images, one at least."""
-    if method == "torch":
-        return unit_masks.by_first(maps, grid)
-    if method == "matlab":
-        return unit_masks.by_own(maps, grid)
-    assert threshold is not None
-    anchored = source.job["upsampling"] == "anchored"
-    return unit_masks.by_threshold(maps, grid, threshold, "field" if anchored else "naive")
+def _quantile(source: Source, unit: Unit) -> float:
+    """The same, or where it was not dissected the quantile of what the scan sampled."""
+    if source.found(unit) is None and source.atlas is not None:
+        return source.atlas.layer(unit.layer)[unit.index].quantile(1 - QUANTILE)
+    return _dissected(source, unit)

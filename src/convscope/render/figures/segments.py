@@ -24,7 +24,7 @@ from convscope.studies.unit_masks import FIRST, OWN
 
 _TITLE, _LINE, _APART, _GAP = 74, 40, 26, 9  # px: above the rows, of a row's title, between rows, between images
 _MOST = 12  # images beside each other
-_DIM = {"dissection": 0.2, "torch": 0.0, "matlab": 0.2}  # of the brightness is left outside a mask
+_DIM = {"dissection": 0.2, "field": 0.2, "torch": 0.0, "matlab": 0.2}  # of the brightness is left outside a mask
 
 
 def draw(found: Segmented) -> Sheet:
@@ -72,9 +72,10 @@ def _heading(sheet: Sheet, unit: UnitSegments, y: int) -> None:
 
 
 def _caption(found: Segmented) -> str:
+    highest = f"above its threshold, which {100 * found.quantile:g} % of its values are above"
     how = {
-        "dissection": "Lit is where the unit's map, bilinear between the centres of the cells' fields, is above its "
-        f"threshold, which {100 * (found.quantile or 0):g} % of its values are above",
+        "dissection": f"Lit is where the unit's map, bilinear between the centres of the cells' fields, is {highest}",
+        "field": f"Lit is the unit's field, as measured by hiding parts of images, wherever its map is {highest}",
         "torch": f"Lit is where the unit's map, enlarged, is above {FIRST:g} of the largest value in the first image",
         "matlab": f"Lit is where the unit's map, smoothed and enlarged, is above {OWN:g} of its own largest value, so "
         "that something is lit in every image",
