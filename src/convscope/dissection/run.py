@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 import convscope
 from convscope import shards
 from convscope.atlas import Atlas
-from convscope.atlas.run import sealed
 from convscope.concepts import CATEGORIES, ConceptSet, only, open_concepts
 from convscope.dissection import passes
-from convscope.dissection.section import ARRAYS, FORMAT, SECTION, VERSION, Dissection
+from convscope.dissection.section import SECTION, Dissection
 from convscope.dissection.sums import add_up, bootstrap
 from convscope.dissection.tail import Tail
 from convscope.dissection.task import Task
@@ -86,7 +84,7 @@ def dissect(
         quantile=quantile, upsampling="plain" if lite else "anchored", threshold="lite" if lite else "exact",
     )  # fmt: skip
     _check_atlas(Path(path), network)
-    return carry_out(task, Path(path) / SECTION, progress)
+    return carry_out(task, Path(path) / SECTION.folder, progress)
 
 
 def carry_out(task: Task, target: Path, progress: Report) -> Dissection:
@@ -105,8 +103,8 @@ def carry_out(task: Task, target: Path, progress: Report) -> Dissection:
             masks = ShardStore(partial / "counts", job, [shards.key(key, job) for key in task.keys])
             with masks.opened():
                 _second_pass(task, masks, limits, progress)
-                _write(task, masks, partial / SECTION, tails, limits, above)
-        (partial / SECTION).rename(target)
+                _write(task, masks, partial / SECTION.folder, tails, limits, above)
+        (partial / SECTION.folder).rename(target)
         shutil.rmtree(partial)
     return Dissection.open(target)
 
@@ -189,7 +187,7 @@ def _write(
         raise nothing_read(task.concepts.spec, skipped)
     own, control = (add_up(task, read, view) for view in passes.VIEWS)
     candidates, replicates = bootstrap(task, read, own)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "thresholds": np.concatenate(limits),
         "above": np.concatenate(above),
         "seen": np.concatenate([tail.seen for tail in tails]),
@@ -198,19 +196,11 @@ def _write(
         "replicates": replicates,
     }
     arrays |= vars(own) | {f"control.{name}": array for name, array in vars(control).items()}
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    shards.write(folder / ARRAYS, data)
-    run = _describe(task, skipped)
-    run["files"] = {ARRAYS: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
-    shards.write(folder / "run.json", sealed(run))
+    SECTION.write(folder, _describe(task, skipped), arrays)
 
 
 def _describe(task: Task, skipped: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "format": FORMAT,
-        "version": VERSION,
         "convscope": convscope.__version__,
         "job": dict(task.job),
         "signature": shards.key(*task.keys),

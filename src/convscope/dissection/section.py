@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,17 +16,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from convscope.address import Layer, Unit, parse
-from convscope.atlas.run import sealed
+from convscope.atlas.section import Section, find
 from convscope.concepts import Concept
 from convscope.dissection.sums import overlap
-from convscope.errors import AddressError, AtlasError, nearest
+from convscope.errors import AddressError
 
-FORMAT, VERSION = "convscope-dissection", 1
-SECTION, ARRAYS = "dissection", "counts.safetensors"
+SECTION = Section("dissection", "convscope-dissection", 1, "counts.safetensors", "dissection", "convscope dissect")
 CUT = 0.04
 _LEVEL = (2.5, 97.5)  # percentiles of the bootstrap
 
@@ -251,16 +246,8 @@ class Dissection:
             AtlasError: there is none, or it is damaged; the message says which.
         """
         path = Path(path)
-        path = path / SECTION if (path / SECTION).is_dir() else path
-        try:
-            run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise AtlasError(f"{path}: no dissection ({error}); 'convscope dissect' makes one") from error
-        if not isinstance(run, dict) or run.get("format") != FORMAT or run.get("version") != VERSION:
-            raise AtlasError(f"{path}: no dissection that this convscope reads; 'convscope dissect' makes one")
-        if json.loads(sealed({k: v for k, v in run.items() if k != "checksum"}))["checksum"] != run.get("checksum"):
-            raise AtlasError(f"{path}: damaged, run.json has changed; delete the folder and dissect again")
-        return cls(path, run)
+        path = path / SECTION.folder if (path / SECTION.folder).is_dir() else path
+        return cls(path, SECTION.read(path))
 
     def __repr__(self) -> str:
         return f"Dissection({str(self.path)!r}: {self.run['network']}, {len(self.layers)} layers)"
@@ -272,13 +259,7 @@ class Dissection:
         Raises:
             AtlasError: they are not what was written.
         """
-        try:
-            data = (self.path / ARRAYS).read_bytes()
-            if hashlib.sha256(data).hexdigest() != self.run["files"][ARRAYS]["sha256"]:
-                raise ValueError("its checksum is another one")
-            return load(data)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise AtlasError(f"{self.path / ARRAYS}: damaged ({error}); delete the folder and dissect again") from error
+        return SECTION.arrays(self.path, self.run)
 
     @functools.cached_property
     def category_of(self) -> NDArray[np.int64]:
@@ -316,12 +297,7 @@ class Dissection:
         Raises:
             AddressError: it was not dissected, or names a neuron.
         """
-        parsed = parse(address)
-        layer = parsed if isinstance(parsed, Layer) else parsed.layer if isinstance(parsed, Unit) else None
-        known = {each.address: each for each in self.layers}
-        if str(layer) not in known:
-            raise AddressError(f"{self.path} has no layer or unit {address!r}{nearest(str(layer), known)}")
-        return known[str(layer)][parsed.index] if isinstance(parsed, Unit) else known[str(layer)]
+        return find(self.path, {each.address: each for each in self.layers}, address)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: counts of layers, labels of units, and the concepts that no unit can detect."""

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,15 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 import convscope
 from convscope import shards
 from convscope.atlas import Atlas
-from convscope.atlas.run import sealed
 from convscope.empirical_field.discrepancy import cell, discrepancies, measure
 from convscope.empirical_field.effective import central
-from convscope.empirical_field.section import ARRAYS, FORMAT, SECTION, VERSION, EmpiricalFields
+from convscope.empirical_field.section import SECTION, EmpiricalFields
 from convscope.empirical_field.task import Task
 from convscope.errors import AtlasError
 from convscope.images import ImageSet, open_images
@@ -88,14 +85,14 @@ def empirical_fields(
         layers=layers, top=top, limit=limit, window=window, stride=stride,
         threads=torch.get_num_threads() if threads is None else threads,
     )  # fmt: skip
-    target = atlas.path.resolve() / SECTION
+    target = atlas.path.resolve() / SECTION.folder
     if target.exists():
         return _finished(atlas, task)
     store = ShardStore(target, dict(task.job), task.keys)
     with store.opened():  # and locked until the end
         _measure(task, store, progress)
-        _write(task, store, store.folder / SECTION)
-        (store.folder / SECTION).rename(target)
+        _write(task, store, store.folder / SECTION.folder)
+        (store.folder / SECTION.folder).rename(target)
     shutil.rmtree(store.folder)
     return EmpiricalFields.open(atlas)
 
@@ -139,14 +136,8 @@ def _write(task: Task, store: ShardStore, folder: Path) -> None:
         gradient = np.sum([state.tensors[f"{layer}|gradient"].numpy() for state in read()], 0)
         gradient /= len(task.ids) - len(skipped)
         found = {"maps": maps, "images": images, "gradient": gradient.astype(np.float32)}
-        arrays |= {f"{layer}|{name}": np.ascontiguousarray(array) for name, array in found.items()}
-    data = save(arrays)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    shards.write(folder / ARRAYS, data)
-    run = _describe(task, skipped)
-    run["files"] = {ARRAYS: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
-    shards.write(folder / "run.json", sealed(run))
+        arrays |= {f"{layer}|{name}": array for name, array in found.items()}
+    SECTION.write(folder, _describe(task, skipped), arrays)
 
 
 def _maps(task: Task, layer: int, states: Iterator[ShardState]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -172,8 +163,6 @@ def _maps(task: Task, layer: int, states: Iterator[ShardState]) -> tuple[NDArray
 
 def _describe(task: Task, skipped: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "format": FORMAT,
-        "version": VERSION,
         "convscope": convscope.__version__,
         "job": dict(task.job),
         "signature": shards.key(*task.keys),

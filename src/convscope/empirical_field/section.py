@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,18 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from convscope.address import Layer, Unit, parse
 from convscope.atlas import Atlas
-from convscope.atlas.run import sealed
+from convscope.atlas.section import Section, find
 from convscope.empirical_field import sizes
 from convscope.empirical_field.sizes import THRESHOLD, THRESHOLDS, Mask
-from convscope.errors import AddressError, AtlasError, nearest
+from convscope.errors import AddressError
 
-FORMAT, VERSION = "convscope-fields", 1
-SECTION, ARRAYS = "fields", "fields.safetensors"
+SECTION = Section("fields", "convscope-fields", 1, "fields.safetensors", "measured fields", "convscope fields")
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,16 +187,8 @@ class EmpiricalFields:
         Raises:
             AtlasError: there are none, or they are damaged; the message says which.
         """
-        path = (atlas.path if isinstance(atlas, Atlas) else Path(atlas)) / SECTION
-        try:
-            run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise AtlasError(f"{path}: no measured fields ({error}); 'convscope fields' measures them") from error
-        if not isinstance(run, dict) or run.get("format") != FORMAT or run.get("version") != VERSION:
-            raise AtlasError(f"{path}: no fields that this convscope reads; 'convscope fields' measures them")
-        if json.loads(sealed({k: v for k, v in run.items() if k != "checksum"}))["checksum"] != run.get("checksum"):
-            raise AtlasError(f"{path}: damaged, run.json has changed; delete the folder and measure again")
-        return cls(path, run)
+        path = (atlas.path if isinstance(atlas, Atlas) else Path(atlas)) / SECTION.folder
+        return cls(path, SECTION.read(path))
 
     def __repr__(self) -> str:
         return f"EmpiricalFields({str(self.path)!r}: {self.run['network']}, {len(self.layers)} layers)"
@@ -213,13 +200,7 @@ class EmpiricalFields:
         Raises:
             AtlasError: they are not what was written.
         """
-        try:
-            data = (self.path / ARRAYS).read_bytes()
-            if hashlib.sha256(data).hexdigest() != self.run["files"][ARRAYS]["sha256"]:
-                raise ValueError("its checksum is another one")
-            return load(data)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise AtlasError(f"{self.path / ARRAYS}: damaged ({error}); delete the folder and measure again") from error
+        return SECTION.arrays(self.path, self.run)
 
     def __getitem__(self, address: str) -> FieldLayer | EmpiricalField:
         """A layer or a unit by its address.
@@ -227,12 +208,7 @@ class EmpiricalFields:
         Raises:
             AddressError: it was not measured, or names a neuron.
         """
-        parsed = parse(address)
-        layer = parsed if isinstance(parsed, Layer) else parsed.layer if isinstance(parsed, Unit) else None
-        known = {each.address: each for each in self.layers}
-        if str(layer) not in known:
-            raise AddressError(f"{self.path} has no layer or unit {address!r}{nearest(str(layer), known)}")
-        return known[str(layer)][parsed.index] if isinstance(parsed, Unit) else known[str(layer)]
+        return find(self.path, {each.address: each for each in self.layers}, address)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: sizes of layers and units, and what was left out."""

@@ -37,7 +37,7 @@ class Dissected:
         Raises:
             AtlasError: it is damaged, or of a network with other weights.
         """
-        if not (atlas.path / SECTION).is_dir():
+        if not (atlas.path / SECTION.folder).is_dir():
             return None
         found = Dissection.open(atlas.path)
         if found.run["job"]["network"] != atlas.run["job"]["network"]:

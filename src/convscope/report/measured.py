@@ -42,7 +42,7 @@ class Measured:
         Raises:
             AtlasError: they are damaged, or of a network with other weights.
         """
-        if not (atlas.path / SECTION).is_dir():
+        if not (atlas.path / SECTION.folder).is_dir():
             return None
         found = EmpiricalFields.open(atlas)
         if found.run["job"]["network"] != atlas.run["job"]["network"]:

@@ -52,8 +52,8 @@ class Source:
     def of(cls, atlas: Atlas | str | Path) -> Source:
         """The folder of an atlas, or of a dissection; ATLAS/dissection is the dissection alone."""
         path = atlas.path if isinstance(atlas, Atlas) else Path(atlas)
-        itself = path.name == SECTION
-        dissection = Dissection.open(path) if itself or (path / SECTION).is_dir() else None
+        itself = path.name == SECTION.folder
+        dissection = Dissection.open(path) if itself or (path / SECTION.folder).is_dir() else None
         if dissection is not None and (itself or not (path / "run.json").exists()):
             return cls(path, None, dissection)
         return cls(path, atlas if isinstance(atlas, Atlas) else Atlas.open(path), dissection)
@@ -61,7 +61,7 @@ class Source:
     @property
     def home(self) -> Path:
         """Where the sections of the atlas lie."""
-        return self.path.parent if self.path.name == SECTION else self.path
+        return self.path.parent if self.path.name == SECTION.folder else self.path
 
     @property
     def job(self) -> Mapping[str, Any]:
