@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import convscope
 from convscope.cli import main
+from convscope.cli.common import print_json
 
 PREPROCESS = {"size": [32, 32], "mean": [0.3], "std": [0.35], "channels": "L"}
 
@@ -208,3 +209,10 @@ def test_a_field_is_whole_only_where_it_covers_the_image(run, tmp_path, monkeypa
     rows = [line.split() for line in table.splitlines()[2:4]]
     assert rows[0][5:9] == ["5", "40", "0", "not"]
     assert rows[1][5:8] == ["5", "–", "–"]
+
+
+def test_what_is_printed_as_json_is_json(capsys):
+    """NaN and Infinity are Python's words: other readers stop at them."""
+    print_json({"nan": float("nan"), "nested": [{"inf": (float("-inf"), 1.5, 2, "x", None, True)}]})
+    said = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert said == {"nan": None, "nested": [{"inf": [None, 1.5, 2, "x", None, True]}]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -182,8 +183,16 @@ def prepared(network: Network, name: str, picture: Picture) -> Tensor:
 
 
 def print_json(result: dict[str, Any]) -> None:
-    """The result on standard output."""
-    click.echo(json.dumps(result))
+    """The result on standard output; numbers that JSON does not have, NaN and infinities, are null."""
+    click.echo(json.dumps(_plain(result), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(table: Table) -> None:
