@@ -151,6 +151,14 @@ def test_what_only_one_map_needs_is_computed_where_it_is_read() -> None:
             assert again.tails[values[-1]][-1].op == op
 
 
+@pytest.mark.parametrize("last", [nn.MaxPool2d(2), nn.AvgPool2d(3, 1, 1), nn.ZeroPad2d(1)])
+def test_cells_that_look_at_their_neighbours_are_not_computed_alone(last: nn.Module) -> None:
+    """Of those behind the last convolution, as where a pool is what is read."""
+    net = nn.Sequential(conv(3, 4, 3), nn.ReLU(), last).double()
+    image = torch.randn(3, 26, 30, generator=torch.Generator().manual_seed(2)).double()
+    check_readings(net, image, [record(net, image[None]).outputs[0]], 0.01)
+
+
 @every_odd_net
 def test_nothing_is_written_to(odd: OddNet) -> None:
     """Neither into the image and the network, nor, with one window at a time, into the maps that all windows share."""

@@ -50,13 +50,20 @@ def rule_for(node: Node, graph: Graph, read: Collection[int]) -> Rule | None:
     count = len(before[0])
     if dims is None or 0 in dims or any(len(shape) < 3 or shape[0] != 1 for shape in before + after):
         return None
-    if dims.isdisjoint({count - 2, count - 1}) and node.op != "expand":
+    if is_local(node, graph):
         return _local(graph) if all(shape[-2:] == before[0][-2:] for shape in after) else None
     if node.op == "convolution":
         return _convolution if count == 4 and not node.arguments["transposed"] else None
     if count == 4 and dims <= {2, 3} and node.op in _SPATIAL:
         return None if any(value in read for value in node.outputs[1:]) else _SPATIAL[node.op](graph)
     return None
+
+
+def is_local(node: Node, graph: Graph) -> bool:
+    """Whether a node that depends on the image works position by position: a cell looks at no cell beside it."""
+    dims = touched(node, graph)
+    count = len(next(graph.shapes[value] for value in node.inputs if value in graph.dependent))
+    return dims is not None and dims.isdisjoint({count - 2, count - 1}) and node.op != "expand"
 
 
 def _local(graph: Graph) -> Rule:

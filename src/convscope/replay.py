@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convscope import capture
-from convscope.crop_rules import rule_for
+from convscope.crop_rules import is_local, rule_for
 from convscope.crops import Patches, Places, by_position, cut, maps
 from convscope.execution import alone, is_repeatable, one_by_one, runs_together, tensors_in, together, written_by
 from convscope.geometry import Ints
@@ -158,14 +158,15 @@ class Replay:
     @cached_property
     def tails(self) -> dict[int, list[Node]]:
         """Of each wanted value the nodes that nothing else needs, from the last convolution on; only where all of them
-        can run in crops.
+        can run in crops, and those behind it look at no cell beside theirs.
         """
         found = {}
         for value in self.values:
             others = {node.index for node in _needed(self.graph, [v for v in self.values if v != value], sources)}
             own = [node for node in self.body if node.index not in others]
             own = own[max((i for i, node in enumerate(own) if node.op == "convolution"), default=len(own)) :]
-            if own and all(node.index in self.rules for node in own) and self.users[value] == 1:
+            in_crops = all(node.index in self.rules for node in own)
+            if own and in_crops and all(is_local(node, self.graph) for node in own[1:]) and self.users[value] == 1:
                 found[value] = own
         return found
 
