@@ -21,6 +21,7 @@ import convscope
 from convscope.address import parse_unit
 from convscope.atlas import Atlas
 from convscope.cli import main
+from convscope.cli.fields import _row
 from convscope.empirical_field import EmpiricalField, EmpiricalFields, empirical_fields, sizes, task
 from convscope.empirical_field.choice import Candidates, Readings, choose
 from convscope.empirical_field.task import Task, default_window
@@ -28,7 +29,7 @@ from convscope.errors import AddressError, AtlasError, AttributionError, ImagesE
 from convscope.images import Arrays
 from convscope.network import Network, wrap
 from convscope.preprocess import Preprocess
-from convscope.render.figures.fields import _shades
+from convscope.render.figures.fields import _shades, draw
 from convscope.scanner import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -433,7 +434,7 @@ def test_what_was_left_out_is_said(world: tuple[Network, Atlas, Arrays]) -> None
     found = empirical_fields(network, atlas, images, limit=10, **OPTIONS)
     assert found.run["images"] <= 10
     counts = [field.images for field in found["0"]]
-    assert found["0"].left_out == {"dead": 1, "fewer": 3}
+    assert found["0"].left_out == {"dead": 1, "fewer": 3, "unmoved": 0}
     assert counts[2] == 0 < counts[1] <= 10
     dead = found["0:2"]
     assert math.isnan(dead.size)
@@ -462,6 +463,41 @@ def test_what_is_damaged_is_refused(world: tuple[Network, Atlas, Arrays]) -> Non
         EmpiricalFields.open(atlas)
     with pytest.raises(AddressError, match="no layer or unit '1:7'"):
         found["1:7"]
+
+
+def test_a_unit_that_nothing_moves_is_in_no_mean(tmp_path: Path) -> None:
+    """It is always on, as where all weights of a filter were pruned: it has images, and no size."""
+    module, _ = two_layers()
+    module[0].weight.data[1], module[0].bias.data[1] = 0, 1
+    network, images = plain(module, (24, 20)), noise(4, (24, 20))
+    layer = empirical_fields(network, scanned(network, images, tmp_path / "atlas"), images, **OPTIONS).layers[0]
+    assert layer[1].images == 4
+    assert math.isnan(layer[1].size)
+    assert [field.address.index for field in layer.measured] == [0, 2, 3]
+    assert layer.left_out["unmoved"] == 1
+    others = [layer[unit].size for unit in (0, 2, 3)]
+    assert layer.empirical == pytest.approx((np.mean(others), np.std(others)))
+    assert layer.curve[0.5] == pytest.approx(np.mean(others))
+
+
+def test_a_layer_without_any_field(tmp_path: Path) -> None:
+    """As one occluder hides all: there is no size to be written, and no figure to be drawn."""
+    network, images = plain(two_layers()[0], (24, 24)), noise(2, (24, 24))
+    found = empirical_fields(network, scanned(network, images, tmp_path / "atlas"), images, window=24)
+    for layer in found.layers:
+        assert math.isnan(layer.empirical.mean)
+        assert layer.left_out["unmoved"] == len(layer)
+        assert _row(layer)[5:7] == ("–", "–")
+    with pytest.raises(AtlasError, match="no unit of these layers has a field"):
+        draw(found)
+
+
+@pytest.mark.parametrize("value", [0, math.nan, math.inf])
+def test_gradients_of_which_nothing_can_be_said(value: float) -> None:
+    gradient = np.zeros((5, 5), np.float32)
+    gradient[2, 3] = value
+    assert math.isnan(sizes.disc(gradient, (2, 2)))
+    assert math.isnan(sizes.sigma(gradient, (2, 2)))
 
 
 def test_a_damaged_shard_is_refused(world: tuple[Network, Atlas, Arrays]) -> None:

@@ -469,6 +469,15 @@ def test_the_map_is_brightest_where_hiding_moves_the_unit_most(measured: Atlas) 
     assert picture(dataclasses.replace(field, images=0), (25, 25)) is None
 
 
+def test_a_layer_without_any_field_says_no_size(
+    measured: Atlas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FieldLayer, "measured", ())
+    report = convscope.write_report(measured, tmp_path / "report").parent
+    for page in report.rglob("index.html"):
+        assert not re.search(r"\bnan\b", page.read_text(encoding="utf-8")), page
+
+
 def test_fields_of_another_network_are_an_error(measured: Atlas, tmp_path: Path) -> None:
     other = changed(measured, tmp_path / "atlas", {"network": "other"}, "fields")
     with pytest.raises(AtlasError, match="delete the folder and measure again"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,8 @@ def _print(found: EmpiricalFields, seconds: float) -> None:
         f"{found.run['network']}: {found.run['images']} images, occluders of {job['window']} px, {job['stride']} px "
         f"apart, {seconds:.1f} s"
     )
-    columns = ("layer", "units", "theoretical", "effective", "sigma", "empirical", "std", "dead", "fewer images")
+    sides = ("theoretical", "effective", "sigma", "empirical", "std")
+    columns = ("layer", "units", *sides, "dead", "fewer images", "unmoved")
     print_rows(title, columns, [_row(layer) for layer in found.layers])
     click.echo("sides in px: by the architecture; of the disc with 95.45 % of the gradient, and that of a Gaussian;")
     click.echo(f"mean and deviation of what is measured, on {job['top']} images of each unit or fewer where it is said")
@@ -115,4 +117,5 @@ def _print(found: EmpiricalFields, seconds: float) -> None:
 
 def _row(layer: FieldLayer) -> tuple[str, ...]:
     numbers = (layer.theoretical, layer.effective, layer.sigma, *layer.empirical)
-    return layer.address, f"{len(layer)}", *(f"{number:.1f}" for number in numbers), *map(str, layer.left_out.values())
+    sides = ("–" if math.isnan(number) else f"{number:.1f}" for number in numbers)
+    return layer.address, f"{len(layer)}", *sides, *map(str, layer.left_out.values())

@@ -65,11 +65,13 @@ class EmpiricalField:
 
     @property
     def size(self) -> float:
-        """Side of a square of the mask's area less the occluder's own share, px; NaN without images."""
+        """Side of a square of the mask's area less the occluder's own share, px; NaN without a mask: no image excites
+        the unit, or hiding parts does not move it.
+        """
         return sizes.side(self.mask, self.window)
 
     def curve(self) -> dict[float, float]:
-        """The size at every tenth of the peak."""
+        """The size at every tenth of the peak, px; NaN without a mask."""
         return {threshold: sizes.side(self.above(threshold), self.window) for threshold in THRESHOLDS}
 
 
@@ -112,6 +114,11 @@ class FieldLayer:
             for index, each in enumerate(self._array("maps"))
         )
 
+    @functools.cached_property
+    def measured(self) -> tuple[EmpiricalField, ...]:
+        """The units that have a field: some image excites them, and hiding parts of it moves them."""
+        return tuple(field for field in self if field.mask.any())
+
     @property
     def theoretical(self) -> float:
         """Side of the field that the architecture gives, px: the convolutional one, which may exceed the image."""
@@ -142,21 +149,24 @@ class FieldLayer:
     @functools.cached_property
     def empirical(self) -> Spread:
         """Size of the units' measured fields, px."""
-        found = [field.size for field in self if field.images]
+        found = [field.size for field in self.measured]
         return Spread(float(np.mean(found)), float(np.std(found))) if found else Spread(math.nan, math.nan)
 
     @functools.cached_property
     def curve(self) -> dict[float, float]:
         """Mean size of the units' measured fields at every tenth of the peak, px."""
-        curves = [field.curve() for field in self if field.images]
+        curves = [field.curve() for field in self.measured]
         return {each: float(np.mean([curve[each] for curve in curves])) if curves else math.nan for each in THRESHOLDS}
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """How many units are dead, and how many others have fewer images than were asked for."""
+        """How many units are dead, how many others have fewer images than were asked for, and how many of those that
+        have images are not moved by hiding parts of them.
+        """
         images = self._array("images")
         dead = int(self._record["dead"])
-        return {"dead": dead, "fewer": int((images < self._whole.run["job"]["top"]).sum()) - dead}
+        fewer = int((images < self._whole.run["job"]["top"]).sum()) - dead
+        return {"dead": dead, "fewer": fewer, "unmoved": int((images > 0).sum()) - len(self.measured)}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

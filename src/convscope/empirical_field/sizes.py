@@ -55,20 +55,23 @@ def trimmed(mask: Mask, window: int) -> Mask:
 
 
 def disc(gradient: Floats, centre: tuple[float, float]) -> float:
-    """The side of a square as large as the smallest disc around the centre that has `MASS` of a map; NaN of zeros."""
+    """The side of a square as large as the smallest disc around the centre that has `MASS` of a map.
+
+    It is NaN of zeros, and of gradients that are not finite.
+    """
     distance = _distances(gradient.shape, centre).ravel()
     order = np.argsort(distance, kind="stable")
     share = np.cumsum(gradient.ravel()[order], dtype=np.float64)
-    if share[-1] <= 0:
+    if not 0 < share[-1] < math.inf:
         return math.nan
     radius = distance[order][np.searchsorted(share, MASS * share[-1])]
     return math.sqrt(np.count_nonzero(distance <= radius))
 
 
 def sigma(gradient: Floats, centre: tuple[float, float]) -> float:
-    """The standard deviation along one axis of the Gaussian with the second moment of a map, px; NaN of zeros."""
+    """The standard deviation along one axis of the Gaussian with the second moment of a map, px; NaN as for `disc`."""
     total = gradient.sum(dtype=np.float64)
-    if total <= 0:
+    if not 0 < total < math.inf:
         return math.nan
     return math.sqrt(float((gradient * _distances(gradient.shape, centre)).sum() / total) / 2)
 

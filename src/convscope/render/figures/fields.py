@@ -77,9 +77,12 @@ def _chosen(fields: EmpiricalFields, wanted: Sequence[str] | None) -> list[Field
         if not found:
             raise AddressError(f"{fields.path} has no layer {pattern!r}{nearest(pattern, known)}")
         asked |= found
-    layers = [layer for address, layer in known.items() if address in asked and any(each.images for each in layer)]
+    layers = [layer for address, layer in known.items() if address in asked and layer.measured]
     if not layers:
-        raise AtlasError(f"{fields.path}: no unit of these layers has a field, because no image excites any")
+        raise AtlasError(
+            f"{fields.path}: no unit of these layers has a field, because no image excites any, or hiding parts of it "
+            "does not move them; name others (--layers)"
+        )
     if wanted is None and len(layers) > MOST:
         return [layers[place] for place in np.linspace(0, len(layers) - 1, MOST).round().astype(int)]
     return layers
@@ -87,7 +90,7 @@ def _chosen(fields: EmpiricalFields, wanted: Sequence[str] | None) -> list[Field
 
 def _some(layer: FieldLayer) -> list[int]:
     """Units from the smallest to the largest field, evenly spread among those that have one."""
-    order = sorted((field.size, field.address.index) for field in layer if field.images)
+    order = sorted((field.size, field.address.index) for field in layer.measured)
     places = np.linspace(0, len(order) - 1, min(UNITS, len(order))).round().astype(int)
     return [order[place][1] for place in places]
 
@@ -146,7 +149,7 @@ def _chart(sheet: Sheet, layers: Sequence[FieldLayer], top: int, height: int) ->
     generator = np.random.default_rng(0)
     with styled():
         for place, layer in enumerate(layers):
-            measured = [field.size for field in layer if field.images]
+            measured = [field.size for field in layer.measured]
             spread = place + 0.3 * (generator.random(len(measured)) - 0.5)
             axes.scatter(spread, measured, s=2, color=RED, alpha=0.25, linewidths=0)
         _line(axes, places, [layer.theoretical for layer in layers], GREY, "theory")
