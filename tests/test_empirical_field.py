@@ -465,6 +465,18 @@ def test_what_is_damaged_is_refused(world: tuple[Network, Atlas, Arrays]) -> Non
         found["1:7"]
 
 
+@pytest.mark.parametrize("text", [None, "{", '{"format": "convscope-fields", "version": 99}'])
+def test_fields_that_cannot_be_opened_are_to_be_deleted(text: str | None, world: tuple[Network, Atlas, Arrays]) -> None:
+    """As 'convscope fields' itself does not go over what is there."""
+    network, atlas, images = world
+    with pytest.raises(AtlasError, match="; run 'convscope fields'"):
+        EmpiricalFields.open(atlas)
+    path = empirical_fields(network, atlas, images, **OPTIONS).path / "run.json"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(AtlasError, match="; delete the folder and run 'convscope fields'"):
+        empirical_fields(network, atlas, images, **OPTIONS)
+
+
 def test_a_unit_that_nothing_moves_is_in_no_mean(tmp_path: Path) -> None:
     """It is always on, as where all weights of a filter were pruned: it has images, and no size."""
     module, _ = two_layers()

@@ -72,7 +72,7 @@ class Section:
         Raises:
             AtlasError: there is none, or it is damaged; the message says which.
         """
-        remedy = f"run '{self.command}'"
+        remedy = f"{'delete the folder and ' if (folder / self.file).exists() else ''}run '{self.command}'"
         try:
             run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
