@@ -633,6 +633,12 @@ class TestCoco:
             coco, "instances_val2017", annotations=[], categories=[*self.THINGS, self.STUFF[0] | {"name": "herb"}]
         )
         fails(coco, "category 124", "grass", "herb")
+        self.change(coco, "instances_val2017", categories=[*self.THINGS, self.THINGS[0] | {"id": 77}])
+        fails(coco, "'person' (object)", "two categories")
+        self.change(coco, "instances_val2017", categories=[*self.THINGS, self.THINGS[0] | {"name": "child"}])
+        fails(coco, "instances_val2017.json", "two of its categories have the number 1")
+        self.change(coco, "instances_val2017", categories=self.THINGS, images=[{"id": 5}, {"id": 5}])
+        fails(coco, "instances_val2017.json", "two of its images have the number 5")
         (coco / "annotations/instances_val2017.json").write_text("[")
         fails(coco, "instances_val2017.json", "not written")
         (coco / "val2017").rename(coco / "images")

@@ -13,10 +13,11 @@ of which the first are not in the mask: numbers, or text into which these are pa
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ INSTANCES, STUFF = "annotations/instances_*.json", "annotations/stuff_*.json"
 _OTHER = "other"  # the stuff that things lie on
 _MATERIALS = "raw-material"  # supercategory of stuff: cardboard, metal, paper, plastic
 
+T = TypeVar("T")
 Mask = NDArray[np.bool_]  # (h, w)
 
 
@@ -126,6 +128,8 @@ def open_coco(root: Path, spec: str) -> Coco:
                 raise ImagesError(f"{path}: category {key} is {category}, but {categories[key]} in another file")
     keys = sorted(categories)
     concepts = tuple(Concept(number, *categories[key]) for number, key in enumerate(keys, 1))
+    if same := _twice(categories.values()):
+        raise ImagesError(f"{root}: {same[0]!r} ({same[1]}) is the name of two categories; rename one of them")
     numbers = {key: number for number, key in enumerate(keys, 1)}
     sizes: dict[str, tuple[int, int]] = {}
     regions: dict[str, list[Region]] = {}
@@ -138,6 +142,11 @@ def open_coco(root: Path, spec: str) -> Coco:
     images = PlainFiles(spec, root, names, [None] * len(names))
     each = [regions.get(name, []) for name in names]
     return Coco(spec, images, concepts, tuple(files), [sizes[name] for name in names], each)
+
+
+def _twice(values: Iterable[T]) -> T | None:
+    """The first value that is there more than once."""
+    return next((value for value, count in Counter(values).items() if count > 1), None)
 
 
 def _split(path: Path) -> str:
@@ -164,6 +173,9 @@ class _Table:
         """The file at `path`."""
         try:
             data = json.loads(path.read_bytes())
+            for kind in ("images", "categories"):
+                if (same := _twice(each["id"] for each in data[kind])) is not None:
+                    raise ValueError(f"two of its {kind} have the number {same}")
             known = {int(each["id"]) for each in data["categories"]}
             categories = {int(each["id"]): _concept(each) for each in data["categories"] if each["name"] != _OTHER}
             names = {each["id"]: f"{_split(path)}/{each['file_name']}" for each in data["images"]}
