@@ -365,6 +365,19 @@ def test_without_a_dissection_the_threshold_of_a_field_is_a_quantile_of_the_scan
     assert marked == {each.id for each in found.units[0].images if values[each.id].max() > limit}
 
 
+def test_an_atlas_of_other_values_than_the_dissection_is_refused(tmp_path: Path) -> None:
+    """Its order of images need not be that of the maps that are shown."""
+    network, concepts = world()
+    scan(network, concepts.images, tmp_path / "atlas", at="output")
+    dissect(network, concepts, tmp_path / "atlas", quantile=0.05)
+    with pytest.raises(AtlasError, match=r"scanned at their output and dissected at their response .*dissection, and"):
+        segments(network, tmp_path / "atlas", "0:1", method="torch", images=concepts.images)
+    found = segments(network, tmp_path / "atlas" / "dissection", "0:1", images=concepts.images)
+    values = [each.value for each in found.units[0].images]
+    assert len(values) > 1
+    assert values == sorted(values, reverse=True)
+
+
 def test_what_does_not_belong_together_is_refused(atlas: tuple[Path, Network, Planted]) -> None:
     path, network, concepts = atlas
     other = wrap(nn.Sequential(nn.Conv2d(2, 2, 1)), preprocess=network.preprocess, output="real")

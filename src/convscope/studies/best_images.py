@@ -50,13 +50,24 @@ class Source:
 
     @classmethod
     def of(cls, atlas: Atlas | str | Path) -> Source:
-        """The folder of an atlas, or of a dissection; ATLAS/dissection is the dissection alone."""
+        """The folder of an atlas, or of a dissection; ATLAS/dissection is the dissection alone.
+
+        Raises:
+            AtlasError: there is neither, or one is of the units' responses and the other of raw outputs.
+        """
         path = atlas.path if isinstance(atlas, Atlas) else Path(atlas)
         itself = path.name == SECTION.folder
         dissection = Dissection.open(path) if itself or (path / SECTION.folder).is_dir() else None
         if dissection is not None and (itself or not (path / "run.json").exists()):
             return cls(path, None, dissection)
-        return cls(path, atlas if isinstance(atlas, Atlas) else Atlas.open(path), dissection)
+        atlas = atlas if isinstance(atlas, Atlas) else Atlas.open(path)
+        if dissection is not None and (ats := [each.run["job"]["at"] for each in (atlas, dissection)])[0] != ats[1]:
+            # A batch norm with a negative factor turns the order of images around.
+            raise AtlasError(
+                f"{path}: units were scanned at their {ats[0]} and dissected at their {ats[1]} (--at); give "
+                f"{dissection.path}, and its images are ranked anew"
+            )
+        return cls(path, atlas, dissection)
 
     @property
     def home(self) -> Path:
