@@ -29,7 +29,8 @@ from convscope.errors import AddressError, AtlasError, AttributionError, ImagesE
 from convscope.images import Arrays
 from convscope.network import Network, wrap
 from convscope.preprocess import Preprocess
-from convscope.render.figures.fields import _shades, draw
+from convscope.render.figures.fields import _fitting, _shades, draw
+from convscope.render.figures.sheet import NORMAL, text_width
 from convscope.scanner import Progress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -591,6 +592,16 @@ def test_the_command_and_the_figure(folder: Path) -> None:
     refused = CliRunner().invoke(main, ["figure", "fields", atlas, "-o", str(folder / "no.png"), "--layers", "c4"])
     assert refused.exit_code == 1
     assert "no layer 'c4'" in refused.output
+
+
+def test_long_names_of_layers_keep_their_end() -> None:
+    """They stand beside tiles, and below the chart."""
+    assert _fitting("conv5", 180) == "conv5"
+    name = "features.3.expand3x3"
+    short = _fitting(name, 180)
+    assert text_width(short, NORMAL) <= 180 < text_width(name, NORMAL)
+    assert name.endswith(short.removeprefix("…"))
+    assert short.startswith("…")
 
 
 def test_a_tile_shows_the_map_around_its_middle() -> None:

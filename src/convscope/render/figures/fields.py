@@ -24,6 +24,7 @@ from convscope.render.figures.sheet import (
     BLUE,
     GREY,
     LARGE,
+    NORMAL,
     RED,
     SMALL,
     WIDTH,
@@ -31,6 +32,7 @@ from convscope.render.figures.sheet import (
     caption_height,
     line_height,
     styled,
+    text_width,
 )
 
 Picture = NDArray[np.uint8]
@@ -40,6 +42,7 @@ _TILE, _GAP = 150, 14  # px: a tile, and between two
 _NAMES = 292  # px: room for what is written beside a row
 _TITLE, _ROW = 76, 196  # px: above the rows, and from row to row
 _CHART = _NAMES + UNITS * (_TILE + _GAP) + 95  # px: where it begins
+_TICK = 225  # px: the longest name of a layer below the chart
 _AROUND = 1.25  # what a tile shows, in sides of the theoretical field
 _UNKNOWN = 225  # the grey where nothing was measured
 _MAPS = colormaps["magma"]
@@ -63,7 +66,7 @@ def draw(fields: EmpiricalFields, layers: Sequence[str] | None = None) -> tuple[
     sheet.text(0, 0, f"What the units of {fields.run['network']} see", LARGE, weight="bold")
     for number, layer in enumerate(chosen):
         _layer(sheet, layer, shown[layer.address], _TITLE + number * _ROW)
-    _chart(sheet, chosen, _TITLE + 10, min(end - _TITLE - 150, 760))
+    _chart(sheet, chosen, _TITLE + 10, min(end - _TITLE - 185, 760))
     sheet.paragraphs(0, end, WIDTH, caption)
     return sheet, shown
 
@@ -96,7 +99,7 @@ def _some(layer: FieldLayer) -> list[int]:
 
 
 def _layer(sheet: Sheet, layer: FieldLayer, units: Sequence[int], top: int) -> None:
-    sheet.text(0, top, layer.address, weight="bold")
+    sheet.text(0, top, _fitting(layer.address, (_NAMES - 20) / 1.15), weight="bold")  # bold letters are wider
     mean, std = layer.empirical
     lines = (f"theory {layer.theoretical:.0f} px", f"gradient {layer.effective:.0f} px",
              f"measured {mean:.1f} ± {std:.1f} px")  # fmt: skip
@@ -157,9 +160,18 @@ def _chart(sheet: Sheet, layers: Sequence[FieldLayer], top: int, height: int) ->
         means = [layer.empirical for layer in layers]
         axes.errorbar(places, [each.mean for each in means], [each.std for each in means], color=RED, linewidth=0.8,
                       marker="o", markersize=2.5, elinewidth=0.8, capsize=2, label="measured")  # fmt: skip
-        axes.set_xticks(places, [layer.address for layer in layers], rotation=45, ha="right", rotation_mode="anchor")
+        names = [_fitting(layer.address, _TICK) for layer in layers]
+        axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left", borderaxespad=0)
+
+
+def _fitting(address: str, width: float) -> str:
+    """An address in at most `width` px: of a longer one the end, where those of a network differ."""
+    left = address
+    while left and text_width(left if left == address else "…" + left, NORMAL) > width:
+        left = left[1:]
+    return left if left == address else "…" + left
 
 
 def _line(axes: Any, places: NDArray[Any], sizes: Sequence[float], colour: str, label: str) -> None:
