@@ -447,7 +447,7 @@ def test_the_command_draws_the_best_units_of_each_layer(tmp_path: Path) -> None:
     words = ["dissect", "diorama:objects", "diorama:objects/val:96", "-o", str(tmp_path), "--limit", "6"]
     done = CliRunner().invoke(main, [*words, "--layers", "conv4,conv5", "--quantile", "0.01"])
     assert done.exit_code == 0, done.output
-    words = ["figure", "segments", str(tmp_path), "diorama:objects", "--top", "3", "-o", str(tmp_path / "a.png")]
+    words = ["figure", "segments", "diorama:objects", str(tmp_path), "--top", "3", "-o", str(tmp_path / "a.png")]
     done = CliRunner().invoke(main, [*words, "--json"])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)

@@ -13,8 +13,8 @@ from convscope.cli.results import timed
 
 
 @click.command()
-@click.argument("atlas", type=click.Path(path_type=Path))
 @model_options
+@click.argument("atlas", type=click.Path(path_type=Path))
 @click.argument("units", nargs=-1, metavar="[LAYER[:UNIT]]...")
 @click.option(
     "--method", type=click.Choice(["dissection", "field", "torch", "matlab"]), default="dissection", show_default=True,
@@ -30,11 +30,11 @@ from convscope.cli.results import timed
 @figure_option
 @json_option
 def segments(
-    atlas: Path,
     model: str,
     arch: str | None,
     preprocess: Path | None,
     device: str | None,
+    atlas: Path,
     units: tuple[str, ...],
     method: Any,
     top: int,
