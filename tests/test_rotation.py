@@ -313,11 +313,16 @@ def test_features_and_directions_turned_together_find_the_same(monkeypatch: pyte
 def test_coherence_is_that_of_the_definition() -> None:
     network, images = pictures()
     found = directions(network, images, "0", count=3)
+    active = (maps_of(network, images, 2).max((2, 3)) > 0).sum(0)
+    assert (found.units.silent == (active < TOP)).all()
     scores = maps_of(network, images, 7)
     scores = scores - scores.mean(0)
     for group in found.groups:
-        assert group.different == len({image for ids in group.ids.tolist() for image in ids})
-        for ids, purity, cosine in list(zip(group.ids, group.purity, group.cosine, strict=True))[:6]:
+        assert group.different == len({image for ids in group.ids[~group.silent].tolist() for image in ids})
+        heard = ~group.silent
+        assert np.isnan(group.purity[~heard]).all()
+        measured = zip(group.ids[heard], group.purity[heard], group.cosine[heard], strict=True)
+        for ids, purity, cosine in list(measured)[:6]:
             labels = [images.labels[i] for i in ids]
             assert purity == max(labels.count(label) for label in labels) / TOP
             pairs = [scores[i] @ scores[j] / np.linalg.norm(scores[i]) / np.linalg.norm(scores[j])
@@ -342,14 +347,50 @@ def test_equal_values_go_by_the_order_of_the_images() -> None:
     assert np.isnan(found.units.purity).all()  # there are no labels
 
 
+def test_a_dead_unit_has_no_best_images_and_one_that_is_nan_spoils_no_other() -> None:
+    network, images = pictures()
+    images = Arrays(np.stack([images.read(i) for i in range(40)]), ["a"] * 20 + ["b"] * 10 + ["c"] * 10)
+    network.module[2].bias.data += 3  # no unit is silent
+    plain = directions(network, images, "2", count=2)
+    network.module[2].bias.data[1] = -1000.0
+    dead = directions(network, images, "2", count=2)
+    network.module[2].bias.data[3] = torch.nan
+    broken = directions(network, images, "2", count=2)
+    assert plain.units.silent.tolist() == [False] * 5
+    assert dead.units.silent.tolist() == [False, True, False, False, False]
+    assert broken.units.silent.tolist() == [False, True, False, True, False]
+    for found, left in ((dead, [0, 2, 3, 4]), (broken, [0, 2, 4])):
+        assert (found.units.ids[left] == plain.units.ids[left]).all()
+        assert (np.isnan(found.units.purity) == found.units.silent).all()
+        assert (np.isnan(found.units.cosine) | ~found.units.silent).all()
+        about = found.to_json()
+        assert about["groups"][0]["silent"] == 5 - len(left)
+        assert about["groups"][0]["purity"]["mean"] == pytest.approx(plain.units.purity[left].mean())
+        assert [len(each["images"]) for each in about["each"][:5]] == [TOP * (unit in left) for unit in range(5)]
+    assert broken.random.silent.all()  # they look at every unit
+    assert np.isnan(broken.random.purity).all()
+
+
+def test_the_figure_leaves_out_what_is_silent() -> None:
+    pytest.importorskip("matplotlib")
+    from convscope.render.figures.directions import draw
+
+    network, images = pictures()
+    network.module[2].bias.data += 3  # no unit is silent
+    network.module[2].bias.data[[0, 1, 4]] = -1000.0
+    said = [text.get_text() for text in draw(directions(network, images, "2", count=2)).figure.texts]
+    assert any(text.startswith("5 × 9, 3 silent, ") for text in said)
+    assert [text for text in said if text.startswith("2:")] in (["2:2", "2:3"], ["2:3", "2:2"])
+
+
 def test_linear_layers_have_directions_and_too_few_images_none() -> None:
     network, images = pictures()
     found = directions(network, images, "6", count=2)
     scores = maps_of(network, images, 7)
     for unit in range(3):
         assert found.units.ids[unit].tolist() == np.argsort(-scores[:, unit], kind="stable")[:TOP].tolist()
-    with pytest.raises(ImagesError, match="8 images, and the best 9"):
-        directions(network, images, "6", limit=8)
+    with pytest.raises(ImagesError, match="9 images, and the best 9"):
+        directions(network, images, "6", limit=9)  # all of them would be the best of everything
     with pytest.raises(AddressError, match="names 2 layers"):
         directions(network, images, "[02]")
 
@@ -395,7 +436,7 @@ def test_the_command_draws_what_directions_find(tmp_path: Path) -> None:
     assert width(figure) == 2118
     for name, group in zip(("units", "directions", "|direction|s", "chance"), found.groups, strict=True):
         row = next(line for line in said.splitlines() if line.startswith(name))
-        assert row.split()[1:3] == [str(len(group)), str(group.different)]
+        assert row.split()[1:4] == [str(len(group)), "0", str(group.different)]
         assert f"{group.purity.mean():.3f} ±" in row
     facts = json.loads(json.dumps(found.to_json()))
     assert [each["number"] for each in facts["each"]] == [*range(16), *range(3), *range(3)]

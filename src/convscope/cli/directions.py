@@ -57,13 +57,14 @@ def directions(
     )  # fmt: skip
     if not as_json:
         rows = [
-            (f"{group.name}s" if group is not found.chance else group.name, f"{len(group)}", f"{group.different}",
+            (f"{group.name}s" if group is not found.chance else group.name, f"{len(group)}", f"{group.silent.sum()}",
+             f"{group.different}",
              *(_written(*study.mean(values)) for values in (group.purity, group.cosine)))
             for group in found.groups
         ]  # fmt: skip
         print_rows(
             f"{found.layer} of {network.name}, {took['seconds']:.1f} s",
-            ("", "count", "images", "purity", "cosine"),
+            ("", "count", "silent", "images", "purity", "cosine"),
             rows,
         )
     print_skipped(found.skipped, "--json")

@@ -40,6 +40,7 @@ _DRAWS = 1000  # sets of images of chance
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 def random_directions(count: int, units: int, seed: int = 0) -> Floats:
@@ -57,6 +58,8 @@ class Group:
         name: of one of the directions, without its number.
         ids: (r, TOP) of images, the best first, of equal ones the one with the lower id.
         positions: (r, TOP) place in the map of the largest value, in raster order.
+        silent: (r,) whether the last of them has no more than the image with the least of all, as with a dead unit:
+            then they are no best images, and the measures are NaN.
         purity: (r,) share of the images that have their most frequent label; NaN where images have no labels.
         cosine: (r,) mean over pairs of images of the cosine between their scores, of which the mean over all images is
             taken off; NaN where the network gives no scores.
@@ -65,6 +68,7 @@ class Group:
     name: str
     ids: Ints
     positions: Ints
+    silent: Bools
     purity: Floats
     cosine: Floats
 
@@ -74,7 +78,7 @@ class Group:
     @property
     def different(self) -> int:
         """How many images are among the best of any direction: where all find the same ones, purity says little."""
-        return len(np.unique(self.ids))
+        return len(np.unique(self.ids[~self.silent]))
 
     def to_json(self) -> dict[str, Any]:
         """How coherent the images are in the mean, with its standard error."""
@@ -82,15 +86,17 @@ class Group:
         found = {
             name: dict(zip(("mean", "error"), map(_finite, mean(each)), strict=True)) for name, each in measures.items()
         }
-        return {"name": self.name, "count": len(self), "different": self.different, **found}
+        counts = {"count": len(self), "silent": int(self.silent.sum()), "different": self.different}
+        return {"name": self.name, **counts, **found}
 
     def rows(self) -> list[dict[str, Any]]:
         """Plain values of each direction."""
-        columns = zip(self.ids.tolist(), self.purity.tolist(), self.cosine.tolist(), strict=True)
+        columns = zip(self.ids.tolist(), self.silent.tolist(), self.purity.tolist(), self.cosine.tolist(), strict=True)
         return [
-            {"name": self.name, "number": number, "images": ids, "purity": _finite(purity), "cosine": _finite(cosine)}
-            for number, (ids, purity, cosine) in enumerate(columns)
-        ]
+            {"name": self.name, "number": number, "images": [] if silent else ids, "purity": _finite(purity),
+             "cosine": _finite(cosine)}
+            for number, (ids, silent, purity, cosine) in enumerate(columns)
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,27 +190,36 @@ def directions(
         raise AddressError(f"{layer!r} names {len(plan.layers)} layers; name one of them")
     units = plan.layers[0].units
     drawn = random_directions(count or units, units, seed)
-    parts = {"unit": np.eye(units), "direction": drawn, "|direction|": np.abs(drawn)}
-    best = _Best(np.concatenate(list(parts.values())))
+    best = _Best(units, np.concatenate([drawn, np.abs(drawn)]))
     judge, skipped = _through(plan, best, progress)
-    cuts = np.cumsum([len(part) for part in parts.values()])[:-1]
-    ids, positions = (np.split(each.numpy(), cuts) for each in (best.ids, best.positions))
-    axes, random, absolute = (judge.group(*each) for each in zip(parts, ids, positions, strict=True))
+    cuts = [units, units + len(drawn)]
+    found = [np.split(each.numpy(), cuts) for each in (best.ids, best.positions, best.silent)]
+    axes, random, absolute = (
+        judge.group(*each) for each in zip(("unit", "direction", "|direction|"), *found, strict=True)
+    )
     return Directions(plan, axes, random, absolute, judge.chance(), skipped)
 
 
 class _Best:
-    """The images with the largest values of each of r directions: values, ids and positions (r, at most TOP)."""
+    """The images with the largest values of units, and of directions after them: ids and positions (r, at most TOP)."""
 
-    def __init__(self, directions: Floats) -> None:
+    def __init__(self, units: int, directions: Floats) -> None:
         self._matrix = torch.tensor(directions, dtype=torch.float32)
-        self._values = torch.empty(len(directions), 0)
-        self.ids = self.positions = torch.empty(len(directions), 0, dtype=torch.int64)
+        many = units + len(directions)
+        self._values, self._least = torch.empty(many, 0), torch.full((many,), torch.inf)
+        self.ids = self.positions = torch.empty(many, 0, dtype=torch.int64)
+
+    @property
+    def silent(self) -> Tensor:
+        """(r,) whether the last of the best images has no more than the least of all."""
+        return self._values[:, -1] <= self._least
 
     def update(self, rows: Tensor, ids: Tensor) -> None:
         """Take in values (n, positions, units) of images that come after those before."""
-        maps = rows @ self._matrix.to(rows.device).T
+        # Units are read as they are: as products with axes, one that is NaN or infinite would make all others NaN.
+        maps = torch.cat([rows, rows @ self._matrix.to(rows.device).T], 2)
         largest, positions = torch.where(maps.isnan(), -torch.inf, maps).max(1)
+        self._least = torch.minimum(self._least, largest.min(0).values.cpu())
         values = torch.cat([self._values, largest.T.cpu()], 1)
         order = torch.sort(values, dim=1, descending=True, stable=True).indices[:, :TOP]
         self._values = values.gather(1, order)
@@ -236,7 +251,7 @@ def _through(plan: Plan, best: _Best, progress: Report) -> tuple[_Judge, list[di
     known = torch.cat(ids).numpy()
     if not len(known):
         raise nothing_read(plan.images.spec, skipped)
-    if len(known) < TOP:
+    if len(known) <= TOP:
         raise ImagesError(f"{plan.images.spec}: {len(known)} images, and the best {TOP} are compared; give more")
     return _Judge(known, [plan.images.labels[image] for image in known], torch.cat(scores).numpy()), skipped
 
@@ -257,16 +272,17 @@ class _Judge:
         centred = scores - scores.mean(0)
         self._scores = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-300)
 
-    def group(self, name: str, ids: Ints, positions: Ints) -> Group:
+    def group(self, name: str, ids: Ints, positions: Ints, silent: Bools) -> Group:
         """Images (r, TOP) of several directions."""
         places = np.searchsorted(self._ids, ids)
-        return Group(name, ids, positions, self._purity(places), self._cosine(places))
+        purity, cosine = (np.where(silent, np.nan, each) for each in (self._purity(places), self._cosine(places)))
+        return Group(name, ids, positions, silent, purity, cosine)
 
     def chance(self) -> Group:
         """Sets of images that are drawn without repetition."""
         rng = np.random.default_rng(0)
         ids = self._ids[np.stack([rng.permutation(len(self._ids))[:TOP] for _ in range(_DRAWS)])]
-        return self.group("chance", ids, np.zeros_like(ids))
+        return self.group("chance", ids, np.zeros_like(ids), np.zeros(len(ids), np.bool_))
 
     def _purity(self, places: Ints) -> Floats:
         if (self._labels < 0).all():
@@ -285,8 +301,10 @@ class _Judge:
 
 
 def mean(values: Floats) -> tuple[float, float]:
-    """The mean over directions, and its standard error."""
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
+    """The mean over directions with a measure, and its standard error."""
+    known = values[~np.isnan(values)]
+    error = float(known.std(ddof=1) / np.sqrt(len(known))) if len(known) > 1 else np.nan
+    return float(known.mean()) if len(known) else np.nan, error
 
 
 def _finite(number: float) -> float | None:

@@ -55,7 +55,8 @@ def draw(found: Directions) -> Sheet:
     for place, (group, part) in enumerate(zip(found.groups, rows, strict=True)):
         x, y = place % 2 * (_HALF + _BETWEEN), _TOP + place // 2 * block
         sheet.text(x, y, f"{'abcd'[place]}   {_TITLES[place]}", NORMAL)
-        counted = f"{len(group):,} × {TOP}, {group.different:,} different images"
+        quiet = f", {group.silent.sum():,} silent" if group.silent.any() else ""
+        counted = f"{len(group):,} × {TOP}{quiet}, {group.different:,} different images"
         sheet.text(x + _HALF, y, counted, SMALL, color=GREY, ha="right")
         for row, which in enumerate(part):
             _row(sheet, found, (group, which), (x, y + _HEAD + row * (_NAME + tall + _UNDER)), pictures)
@@ -65,8 +66,9 @@ def draw(found: Directions) -> Sheet:
 
 
 def _spread(group: Group) -> list[int]:
-    """Some directions, evenly spread over all from the most coherent to the least."""
+    """Some directions, evenly spread over all that are not silent from the most coherent to the least."""
     order = np.lexsort((np.nan_to_num(-group.cosine), np.nan_to_num(-group.purity)))
+    order = order[~group.silent[order]]
     many = min(ROWS, len(order))
     return [int(order[int((rank + 0.5) * len(order) / many)]) for rank in range(many)]
 
@@ -143,7 +145,8 @@ def _charts(sheet: Sheet, found: Directions, y: int) -> None:
     for place, (title, across, values) in enumerate(measures):
         x = place * (_HALF + _BETWEEN)
         sheet.text(x, y, title)
-        if np.isnan(values[0]).all():
+        values = [each[~np.isnan(each)] for each in values]
+        if not any(map(len, values)):
             sheet.text(x, y + 60, "not known for these images and this network", color=GREY)
             continue
         axes = sheet.chart(x + _LEFT, y + 60, _HALF - _LEFT, _CHART, across, "")
@@ -153,15 +156,17 @@ def _charts(sheet: Sheet, found: Directions, y: int) -> None:
 
 def _curves(axes: Axes, values: Sequence[Floats]) -> None:
     """Of each group the share of directions that are at least so coherent."""
-    low, high = min(each.min() for each in values), max(each.max() for each in values)
+    low, high = np.concatenate(values).min(), np.concatenate(values).max()
     for each, name, (colour, line) in zip(values, ("units", "v", "|v|", "chance"), _LOOKS, strict=True):
+        if not len(each):
+            continue
         middle, error = mean(each)
         said = f"{round(middle, 2) + 0.0:.2f}" + ("" if np.isnan(error) else f" ± {error:.2f}")  # no minus before 0
         steps = np.sort(each)
         xs, ys = np.append(steps, high), np.append(1 - np.arange(len(steps)) / len(steps), 0)
         axes.step(np.append(low, xs), np.append(1, ys), where="pre", color=colour, linestyle=line, linewidth=1,
                   label=f"{name} {said}")  # fmt: skip
-    axes.set(xlim=(low, high), ylim=(0, 1.02))
+    axes.set(xlim=(low, high) if low < high else (low - 0.5, high + 0.5), ylim=(0, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid(color="#e6e6e6", linewidth=0.4)
     axes.set_axisbelow(True)
@@ -171,9 +176,12 @@ def _curves(axes: Axes, values: Sequence[Floats]) -> None:
 def _caption(found: Directions) -> str:
     used = len(found.plan.ids) - len(found.skipped)
     ring = "a ring where the map is highest, " if _centres(found) is not None else ""
+    silent = ""
+    if any(group.silent.any() for group in found.groups):
+        silent = f" Silent ones, for which no {TOP} images have more than the least of all, are left out."
     return (
         f"The {TOP} of {written(used)} images of {source(found.plan.images.spec)} with the largest values, {ring}a "
         f"line under those with the most frequent label. {ROWS} rows of each kind, evenly spread from the most "
         "coherent to the least. v is normally distributed and has length 1; |v| has no entry against a unit. (e, f) "
-        "Means and their standard errors; scores are those of the network, less their mean over all images."
+        "Means and their standard errors; scores are those of the network, less their mean over all images." + silent
     )
