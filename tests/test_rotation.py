@@ -239,8 +239,27 @@ def test_a_rotation_that_was_stopped_goes_on(world: tuple[Network, Planted], tmp
         Rotation.open(tmp_path / "whole", "0").to_json()
         == rotate(*world, tmp_path / "whole", "0", batch_size=1).to_json()
     )
-    with pytest.raises(AtlasError, match="no dissection"):
+    with pytest.raises(AtlasError, match="no rotation of 1; 'convscope rotation' makes one"):
         Rotation.open(tmp_path / "whole", "1")
+
+
+def test_what_was_not_rotated_is_not_another_layer(world: tuple[Network, Planted], tmp_path: Path) -> None:
+    found = rotate(*world, tmp_path, "0", quantile=0.05, batch_size=8, seeds=2)
+    for ask in (found.random, lambda seed: found.rotated(0.5, seed), lambda seed: found.rotated(0, seed)):
+        for seed in (-1, 2):
+            with pytest.raises(ValueError, match=f"2 rotations were drawn, .* no seed {seed}"):
+                ask(seed)
+    with pytest.raises(ValueError, match=r"no power 0\.25 was dissected; expected 0, 0\.1, 0\.2"):
+        found.rotated(0.25)
+
+
+def test_a_rotation_is_not_put_into_another_networks_atlas(world: tuple[Network, Planted], tmp_path: Path) -> None:
+    other, concepts = planted(np.zeros((1, UNITS, SIDE, SIDE)), [("thing", "object")], [])
+    other.module[0].weight.data *= 2
+    convscope.scan(other, concepts.images, tmp_path / "atlas")
+    with pytest.raises(AtlasError, match="with other weights"):
+        rotate(*world, tmp_path / "atlas", "0", quantile=0.05)
+    assert not (tmp_path / "atlas" / "rotation").exists()
 
 
 # --- random directions -----------------------------------------------------------------------------------------------

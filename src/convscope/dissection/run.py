@@ -83,7 +83,7 @@ def dissect(
         threads=torch.get_num_threads() if threads is None else threads,
         quantile=quantile, upsampling="plain" if lite else "anchored", threshold="lite" if lite else "exact",
     )  # fmt: skip
-    _check_atlas(Path(path), network)
+    check_atlas(Path(path), network)
     return carry_out(task, Path(path) / SECTION.folder, progress)
 
 
@@ -109,8 +109,12 @@ def carry_out(task: Task, target: Path, progress: Report) -> Dissection:
     return Dissection.open(target)
 
 
-def _check_atlas(path: Path, network: Network) -> None:
-    """Raise if there is an atlas of another network."""
+def check_atlas(path: Path, network: Network) -> None:
+    """See that the folder is not that of another network's atlas.
+
+    Raises:
+        AtlasError: it is.
+    """
     if not (path / "run.json").exists():
         return
     there = Atlas.open(path)

@@ -27,7 +27,7 @@ from scipy.linalg import schur
 
 from convscope.concepts import CATEGORIES, ConceptSet, open_concepts
 from convscope.dissection import DissectedLayer, Dissection
-from convscope.dissection.run import carry_out
+from convscope.dissection.run import carry_out, check_atlas
 from convscope.dissection.section import CUT
 from convscope.dissection.task import Task
 from convscope.errors import AddressError, AtlasError
@@ -124,7 +124,10 @@ class Rotation:
         Raises:
             AtlasError: there is none, or it is damaged.
         """
-        return cls(Dissection.open(Path(path) / FOLDER / layer))
+        folder = Path(path) / FOLDER / layer
+        if not folder.is_dir():
+            raise AtlasError(f"{path}: no rotation of {layer}; 'convscope rotation' makes one")
+        return cls(Dissection.open(folder))
 
     @property
     def layer(self) -> str:
@@ -135,17 +138,26 @@ class Rotation:
         """The units after a part of the rotation; they are at 0 the same for all seeds.
 
         Raises:
-            ValueError: there is no such power.
+            ValueError: there is no such power or seed.
         """
-        if power == 0:
-            return self.dissection.layers[0]
-        return self.dissection.layers[self._first(seed) + self.powers[1:].index(power)]
+        if power not in self.powers:
+            raise ValueError(
+                f"no power {power:g} was dissected; expected {', '.join(f'{each:g}' for each in self.powers)}"
+            )
+        first = self._first(seed)
+        return self.dissection.layers[0 if power == 0 else first + self.powers.index(power) - 1]
 
     def random(self, seed: int = 0) -> DissectedLayer:
-        """Directions of chance in place of units."""
+        """Directions of chance in place of units.
+
+        Raises:
+            ValueError: there is no such seed.
+        """
         return self.dissection.layers[self._first(seed) + len(self.powers) - 1]
 
     def _first(self, seed: int) -> int:
+        if not 0 <= seed < self.seeds:
+            raise ValueError(f"{self.seeds} rotations were drawn, numbered from 0: there is no seed {seed}")
         return 1 + seed * len(self.powers)
 
     def to_json(self) -> dict[str, Any]:
@@ -209,7 +221,7 @@ def rotate(
 
     Raises:
         AddressError: there is no such layer, it has no map, or the name means several.
-        AtlasError: there is another one, or an unfinished one of another job.
+        AtlasError: there is another network's atlas, another rotation, or an unfinished one of another job.
         ImagesError: no image could be read.
         NetworkError: the network does not run on such images.
     """
@@ -224,6 +236,7 @@ def rotate(
     )  # fmt: skip
     if len(task.layers) > 1:
         raise AddressError(f"{layer!r} names {len(task.layers)} layers, and one is rotated at a time; name one of them")
+    check_atlas(Path(path), network)
     (chosen,) = task.layers
     matrices = dict(_matrices(chosen.units, range(seeds)))
     mixed = task.mixed(matrices, {"powers": list(POWERS), "seeds": seeds})
