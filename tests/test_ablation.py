@@ -428,7 +428,7 @@ def test_the_figure_has_a_red_cell_where_a_class_is_lost(dissected: tuple[Networ
 
 
 def test_the_command(tmp_path: Path) -> None:
-    words = ["ablate", "digits:lenet5", "digits:test", "--limit", "40", "-o", str(tmp_path / "figure.png")]
+    words = ["ablate", "digits:lenet5", "digits:test", "--limit", "40", "--figure", str(tmp_path / "figure.png")]
     runner = CliRunner()
     asked = runner.invoke(main, [*words, "--units", "c3:7,c3:2", "--units", "c3:3", "--json"])
     assert asked.exit_code == 0, asked.output
@@ -440,6 +440,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "random: the median of random units" in shown.stdout
     assert "c3:" in shown.stdout
+    one = runner.invoke(main, ["ablate", "digits:lenet5", "digits:test", "--limit", "1", "--units", "c3:7",
+                               "--measure", "evidence"])  # fmt: skip
+    assert "nan" not in one.stdout  # one image has no interval
 
 
 @pytest.mark.parametrize(

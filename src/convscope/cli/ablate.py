@@ -52,8 +52,7 @@ _ROWS = 20  # of the table; --json has all
 @limit_option
 @batch_option
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), callback=place,
-    help="Draw units against classes: .png, .pdf or .svg.",
+    "--figure", type=click.Path(path_type=Path), callback=place, help="Draw units against classes: .png, .pdf or .svg."
 )  # fmt: skip
 @json_option
 def ablate(
@@ -71,7 +70,7 @@ def ablate(
     seed: int,
     limit: int | None,
     batch_size: int,
-    output: Path | None,
+    figure: Path | None,
     as_json: bool,
 ) -> None:
     """Set units of MODEL to zero, and see which classes of labelled IMAGES lose accuracy.
@@ -93,16 +92,16 @@ def ablate(
         ),
         "ablating",
     )  # fmt: skip
-    if output is not None:
+    if figure is not None:
         from convscope.render.figures.ablation import draw
 
-        draw(found, measure).save(output)
+        draw(found, measure).save(figure)
     if as_json:
-        print_json(found.to_json() | took | ({} if output is None else {"figure": str(output)}))
+        print_json(found.to_json() | took | ({} if figure is None else {"figure": str(figure)}))
     else:
         _print(found, measure, took["seconds"])
-        if output is not None:
-            click.echo(f"figure: {output}")
+        if figure is not None:
+            click.echo(f"figure: {figure}")
 
 
 def _print(found: Ablation, measure: Measure, seconds: float) -> None:
@@ -140,7 +139,7 @@ def _row(found: Ablation, row: Ablated, measure: Measure) -> list[str]:
     most = [index for index in effect.changes.argsort(kind="stable")[:3] if effect.changes[index] < 0]
     return [
         row.name, label, "–" if row.iou != row.iou else f"{row.iou:.2f}", str(len(row.units)),
-        f"{factor * effect.change:+.3f}", f"{factor * low:+.3f} to {factor * high:+.3f}",
-        f"{factor * found.control(row).change(measure):+.3f}", f"{effect.p:.1g}",
+        f"{factor * effect.change:+.3f}", "–" if low != low else f"{factor * low:+.3f} to {factor * high:+.3f}",
+        f"{factor * found.control(row).change(measure):+.3f}", "–" if effect.p != effect.p else f"{effect.p:.1g}",
         ", ".join(f"{found.classes[index]} {factor * effect.changes[index]:+.2f}" for index in most) or "–",
     ]  # fmt: skip
