@@ -458,5 +458,6 @@ def test_the_command_draws_what_directions_find(tmp_path: Path) -> None:
         assert row.split()[1:4] == [str(len(group)), "0", str(group.different)]
         assert f"{group.purity.mean():.3f} ±" in row
     facts = json.loads(json.dumps(found.to_json()))
+    assert (facts["source"], facts["images"]) == ("digits:test", 40)
     assert [each["number"] for each in facts["each"]] == [*range(16), *range(3), *range(3)]
     assert facts["each"][17]["images"] == found.random.ids[1].tolist()

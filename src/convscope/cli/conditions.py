@@ -79,7 +79,8 @@ def conditions(
 
         draw(found, images).save(figure)
     if as_json:
-        print_json({"conditions": [each.to_json() for each in found], "figure": figure and str(figure)})
+        drawn = {} if figure is None else {"figure": str(figure)}
+        print_json({"conditions": [each.to_json() for each in found]} | drawn)
         return
     print_detectors(images, [(each.name, one.detectors) for each in found for one in each.networks], "condition")
     if figure is not None:

@@ -62,16 +62,13 @@ def detectors(atlases: tuple[str, ...], random: tuple[str, ...], cut: float, out
 
 
 @click.command()
-@click.argument("atlas")
-@click.argument("layer", required=False)
+@click.argument("atlas", metavar="[NAME=]ATLAS")
+@click.option("--layer", help="By default the last one that was dissected.")
 @cut_option
 @figure_option
 @json_option
 def concepts(atlas: str, layer: str | None, cut: float, output: Path, as_json: bool) -> None:
-    """Draw which concepts the units of a LAYER detect, and how many units each: a bar a concept, by category.
-
-    The LAYER is by default the last one that was dissected in ATLAS.
-    """
+    """Draw which concepts the units of a layer detect, and how many units each: a bar a concept, by category."""
     from convscope.render.figures.concepts import draw, header
     from convscope.studies.detector_labels import histogram
     from convscope.studies.detectors import images_of, layer_of

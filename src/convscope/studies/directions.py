@@ -143,8 +143,8 @@ class Directions:
         """Plain values."""
         images = self.plan.images
         return {
-            "network": self.plan.network.name, "layer": self.layer, "images": images.spec,
-            "used": len(self.plan.ids) - len(self.skipped), "skipped": self.skipped, "top": TOP,
+            "network": self.plan.network.name, "layer": self.layer, "source": images.spec,
+            "images": len(self.plan.ids) - len(self.skipped), "skipped": self.skipped, "top": TOP,
             "groups": [group.to_json() for group in self.groups],
             "each": [each for group in (self.units, self.random, self.absolute) for each in group.rows()],
         }  # fmt: skip
