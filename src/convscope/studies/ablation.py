@@ -317,11 +317,14 @@ def ablate(
         AtlasError: the dissection is missing, or of other weights.
         ImagesError: an image has no label, a label is no class of the network, or no image could be read.
         NetworkError: the network does not run on such images, or does not tell one class from the others.
-        ValueError: concepts are asked for without a dissection.
+        ValueError: concepts are asked for without a dissection, or an argument is out of range.
     """
     for name, given, known in (("by", by, ("unit", "concept")), ("fill", fill, ("zero", "mean"))):
         if given not in known:
             raise ValueError(f"{name} is {given!r}; expected {known[0]!r} or {known[1]!r}")
+    for name, number in (("limit", limit), ("batch_size", batch_size)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} is {number}; it must be at least 1")
     images = open_images(images) if isinstance(images, str | Path) else images
     graph = record(network.module, channels_last(network.example()))
     layer, chosen = _chosen(graph, units)
@@ -329,7 +332,7 @@ def ablate(
     sets = _sets(layer, chosen, _dissected(network, layer, dissection), by)
     controls = [] if by == "unit" and len(chosen) == layer.units else _random(layer, sets, seed)
     truth, remark = images.truth(network, len(classes))
-    ids = evenly(range(len(images)), limit or len(images))
+    ids = evenly(range(len(images)), len(images) if limit is None else limit)
     rest = Rest(network.module, graph, layer)
     read = _Reader(network, images, ids, batch_size, rest)
     value = _means(read, layer, progress) if fill == "mean" else torch.zeros(layer.units)
@@ -367,6 +370,8 @@ class _Set:
 def _chosen(graph: Graph, units: str | Sequence[str]) -> tuple[LayerNode, list[int]]:
     """The layer, and those of its units that are meant."""
     addresses = [parse(text) for text in ([units] if isinstance(units, str) else units)]
+    if not addresses:
+        raise AddressError("no unit is named; give one layer, or units of one layer, such as conv5:41")
     if len(addresses) == 1 and isinstance(addresses[0], Layer):
         layer = graph.layer(addresses[0])
         return layer, list(range(layer.units))
@@ -375,7 +380,7 @@ def _chosen(graph: Graph, units: str | Sequence[str]) -> tuple[LayerNode, list[i
             raise AddressError(f"{text!r} is no unit; give one layer, or units of one layer, such as conv5:41")
     found = [(graph.layer(address.layer), address.index) for address in addresses if isinstance(address, Unit)]
     if len({layer.node for layer, _ in found}) != 1:
-        names = ", ".join(dict.fromkeys(str(layer.address) for layer, _ in found)) or "none"
+        names = ", ".join(dict.fromkeys(str(layer.address) for layer, _ in found))
         raise AddressError(f"the units are of several layers ({names}); ablate one layer at a time")
     layer = found[0][0]
     for _, unit in found:
