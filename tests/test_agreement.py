@@ -151,7 +151,7 @@ def test_words_that_say_something(description: str, words: set[str]) -> None:
 # --- where they lie --------------------------------------------------------------------------------------------------
 
 
-def test_a_dissection_labels_its_detectors(tmp_path: Path) -> None:
+def test_a_dissection_labels_its_detectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     channels = np.zeros((4, 3, 8, 8), np.float32)
     maps = np.zeros((4, 1, 8, 8), np.int32)
     channels[:, 0, :4, :4], maps[:, :, :4, :4] = 1, 1
@@ -165,6 +165,8 @@ def test_a_dissection_labels_its_detectors(tmp_path: Path) -> None:
     assert source.units == {"0:0": (Label("car", "object"),), "0:1": (Label("wheel", "part"),)}
     assert source.weights == network.fingerprint
     assert open_labels(tmp_path / "atlas").units == source.units
+    monkeypatch.chdir(tmp_path / "atlas")
+    assert open_labels(".").name == "atlas"
     (tmp_path / "said.csv").write_text("unit,label,category\n0:0,Cars,object\n0:1,,\n0:2,sky,region\n")
     row = compare(open_labels(tmp_path / "atlas"), open_labels(tmp_path / "said.csv")).rows[-1]
     assert (row.first, row.second, row.both, row.name.share) == (2, 2, 1, 1)
@@ -189,7 +191,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     one, other = labels("one", {"conv1:0": "red/colour"}, "abc"), labels("other", {"conv5:0": "car/object"}, "abc")
     with pytest.raises(AnnotationError, match="no unit in common: one labels units of conv1, the other of conv5"):
         compare(one, other)
-    with pytest.raises(AnnotationError, match="about different networks"):
+    with pytest.raises(AnnotationError, match=r"about different networks, .*; give labels of the same network"):
         compare(one, labels("third", {"conv1:0": "red/colour"}, "xyz"))
     with pytest.raises(AnnotationError, match="one has one label a unit"):
         compare(one)
@@ -221,6 +223,14 @@ def test_the_figure_is_blue_where_kinds_are_alike() -> None:
     assert np.ptp(colours[1, 0]) < 0.01  # no part is called an object
 
 
+def test_without_categories_there_is_no_matrix() -> None:
+    sources = [Labels(name, {"c5:1": (Label(name, None),)}) for name in ("car", "cars")]
+    sheet = draw([compare(*sources)])
+    assert not sheet.figure.axes
+    assert "1.00   κ 1.00" not in (texts := [text.get_text() for text in sheet.figure.texts])  # chance alone makes 1
+    assert texts.count("1.00") == 2
+
+
 def test_the_command(tmp_path: Path) -> None:
     for name, said in (("machine", MACHINE), ("people", PEOPLE)):
         lines = [f"{unit},{each.replace('/', ',')}" for unit, each in said.items()]
@@ -232,6 +242,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert (tmp_path / "figure.png").stat().st_size > 5000
     told = json.loads(run(*files, "--json").stdout)
     [found] = told["comparisons"]
+    twice = run(files[0], tmp_path / "." / "machine.csv")
+    assert twice.exit_code == 2
+    assert "a SOURCE is given twice" in twice.output
     assert [row["both"] for row in found["rows"]] == [2, 4, 6]
     alone = run(files[0])
     assert alone.exit_code == 1

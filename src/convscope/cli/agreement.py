@@ -32,6 +32,8 @@ def agreement(sources: tuple[Path, ...], figure: Path | None, as_json: bool) -> 
     """
     if len(sources) > _MOST:
         raise click.UsageError(f"{len(sources)} sources are too many to compare; give {_MOST} at most")
+    if len({path.resolve() for path in sources}) < len(sources):
+        raise click.UsageError("a SOURCE is given twice; a single one is compared with itself where it can be")
     from convscope.studies.agreement import compare, open_labels
 
     opened = _named([open_labels(path) for path in sources], sources)

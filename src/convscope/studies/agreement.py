@@ -95,7 +95,7 @@ def open_labels(path: str | Path) -> Labels:
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".json"):
-        return of_dissection(Dissection.open(path), path.name)
+        return of_dissection(Dissection.open(path), path.resolve().name)
     if path.suffix.lower() == ".csv" and (found := _of_csv(path)) is not None:
         return found
     return of_annotations(read([path]), path.stem)
@@ -265,7 +265,10 @@ def compare(first: Labels, second: Labels | None = None) -> Comparison:
     """
     other = first if second is None else second
     if first.weights and other.weights and first.weights != other.weights:
-        raise AnnotationError(f"{first.name} and {other.name} are about different networks, which have other weights")
+        raise AnnotationError(
+            f"{first.name} and {other.name} are about different networks, which have other weights; give labels of the "
+            "same network"
+        )
     shared = [
         unit for unit in first.units if unit in other.units and (second is not None or len(first.units[unit]) > 1)
     ]

@@ -90,7 +90,8 @@ class _Part:
         for place, name in enumerate(self.rows if first else ()):
             middle = top + (place + 0.5) * self.cell
             sheet.text(x - 12, middle, name, SMALL, ha="right", va="center", color=GREY)
-        self._matrix(sheet, row, x, top)
+        if self.rows:  # else at least one of the two has no categories
+            self._matrix(sheet, row, x, top)
         below = top + self.cell * len(self.rows) + 14
         for name, measure in (("category", row.category), ("word", row.word), ("name", row.name)):
             sheet.text(x, below, name, SMALL, color=GREY)
