@@ -70,7 +70,7 @@ def by_chance(folder: Path, seed: int) -> Dissection:
         return {
             "intersections": rng.choice([0, 0, 1, 2, 4, 10], (units, many)),
             "areas": rng.choice([10, 20], (units, len(CATEGORIES))),
-            "covered": rng.choice([10, 30], many),
+            "covered": np.resize([10, 30, 30], many),  # of the images, which are the same for all seeds
         }
 
     candidates = np.array([rng.permutation(many)[:4] + 1 for _ in range(units)])
@@ -273,6 +273,8 @@ def test_dissections_that_mean_different_things_are_not_compared(tmp_path: Path)
         "their images are 12 of planted and 12 of elsewhere": hand_made(
             tmp_path / "e", KNOWN, {"conv": 10}, counts | {"covered": counts["covered"] - 1},
             job={"concepts": "elsewhere"}),
+        "the labels of their images are not the same": hand_made(
+            tmp_path / "h", KNOWN, {"conv": 10}, counts | {"covered": counts["covered"] - 1}),
     }  # fmt: skip
     for message, other in others.items():
         with pytest.raises(AtlasError, match=rf"mine \(.*{whole.path.parent.name}.*\) and theirs \(.*{message}"):
@@ -282,7 +284,9 @@ def test_dissections_that_mean_different_things_are_not_compared(tmp_path: Path)
 def test_a_set_that_has_moved_is_the_same_and_another_crop_is_said(tmp_path: Path) -> None:
     whole, counts = one_layer(tmp_path / "a"), pixels(UNITS, KNOWN, 10)
     assert check_comparable([("a", whole), ("b", one_layer(tmp_path / "b", job={"concepts": "moved"}))]) == ()
-    cut = hand_made(tmp_path / "c", KNOWN, {"conv": 10}, counts | {"covered": counts["covered"] - 1})
+    cut = hand_made(tmp_path / "c", KNOWN, {"conv": 10}, counts | {
+        "covered": counts["covered"] - 1, "pixels": np.full(len(CATEGORIES), 49_000_000)
+    })  # fmt: skip
     [note] = check_comparable([("a", whole), ("c", cut)])
     assert note == "a and c see other parts of the same images, as their inputs cut them out"
 
@@ -365,6 +369,16 @@ def test_commands_say_draw_and_name(tmp_path: Path) -> None:
     assert (
         "give it once for all" in run("figure", "tokens", first, *["--layer", "conv"] * 3, "-o", figure, code=2).stderr
     )
+
+
+def test_networks_of_one_name_are_called_as_their_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        one_layer(tmp_path / name, network="net")
+    (tmp_path / "second" / "dissection").rename(tmp_path / "second" / "third")  # as a rotation lies
+    monkeypatch.chdir(tmp_path / "first")
+    words = ["networks", ".", tmp_path / "second" / "third", "-o", tmp_path / "figure.svg", "--json"]
+    plain = json.loads(run("figure", *words).stdout)
+    assert [each["network"] for each in plain["networks"]] == ["first", "third"]
 
 
 def test_a_name_is_told_from_options_and_paths(tmp_path: Path) -> None:

@@ -163,9 +163,15 @@ def _opened(atlases: Sequence[str]) -> Series:
     found = [(name, Dissection.open(path)) for name, path in map(named, atlases)]
     names = [each.run["network"] for name, each in found if name is None]
     return [
-        (name or (each.run["network"] if names.count(each.run["network"]) == 1 else each.path.parent.name), each)
+        (name or (each.run["network"] if names.count(each.run["network"]) == 1 else _folder(each.path)), each)
         for name, each in found
     ]
+
+
+def _folder(path: Path) -> str:
+    """That of the atlas where a dissection is its section, and the dissection's own elsewhere, as of a rotation."""
+    path = path.resolve()
+    return path.parent.name if path.name == "dissection" else path.name
 
 
 def _compare(series: Series) -> None:

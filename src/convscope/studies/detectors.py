@@ -120,12 +120,19 @@ def _differences(one: Dissection, other: Dissection) -> list[str]:
     # A set may have moved: the same pixels of every concept are those of the same images.
     if _images(one) != _images(other) and not _same_pixels(one, other):
         found.append(f"their images are {_images(one)} and {_images(other)}")
+    # Another crop has other pixels of a category, too: only with other labels is a concept smaller in as many.
+    elif _same(one, other, "pixels", "images") and not _same_pixels(one, other):
+        found.append("the labels of their images are not the same")
     return found
 
 
 def _same_pixels(one: Dissection, other: Dissection) -> bool:
     """Whether every concept has the same pixels in both, and every category the same images."""
-    return all(np.array_equal(one.arrays[key], other.arrays[key]) for key in ("covered", "pixels", "images"))
+    return _same(one, other, "covered", "pixels", "images")
+
+
+def _same(one: Dissection, other: Dissection, *arrays: str) -> bool:
+    return all(np.array_equal(one.arrays[key], other.arrays[key]) for key in arrays)
 
 
 def _concepts(found: Dissection) -> str:
