@@ -671,6 +671,8 @@ class TestCategories:
         assert [each.name for each in open_concepts(f"colours:only:scene:{folder}").concepts[:2]] == ["beach", "black"]
 
     def test_what_cannot_be_left(self, folder):
+        for spec in ("", "only:object", "only:object:", "shuffled:1"):
+            fails(spec, "no concept set is named", "only:CATEGORY,...:CONCEPTS")
         fails(f"only:objects:{folder}", "'objects'", "object, part")
         fails(f"only:material,texture:{folder}", "no material and no texture", "object, part, scene")
 

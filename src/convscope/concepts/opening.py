@@ -31,6 +31,8 @@ def open_concepts(spec: str | Path) -> ConceptSet:
     Raises:
         ImagesError: there is no such set, or it is written wrongly.
     """
+    if not str(spec):  # the current folder, were it a path
+        raise ImagesError(f"no concept set is named, as behind only:CATEGORY: or shuffled:SEED:; expected {_EXPECTED}")
     path = Path(spec)
     text = str(path) if path.exists() else str(spec)
     kind, _, rest = text.partition(":")
