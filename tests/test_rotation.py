@@ -249,6 +249,9 @@ def test_what_was_not_rotated_is_not_another_layer(world: tuple[Network, Planted
         for seed in (-1, 2):
             with pytest.raises(ValueError, match=f"2 rotations were drawn, .* no seed {seed}"):
                 ask(seed)
+    flat = nn.Sequential(*world[0].module, nn.Flatten(), nn.Linear(UNITS * SIDE**2, 2))
+    with pytest.raises(AddressError, match=r"2 has no map of rows and columns, .*; name layers that have one"):
+        rotate(wrap(flat, preprocess=world[0].preprocess), world[1], tmp_path / "flat", "2")
     with pytest.raises(ValueError, match=r"no power 0\.25 was dissected; expected 0, 0\.1, 0\.2"):
         found.rotated(0.25)
 

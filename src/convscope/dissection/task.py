@@ -172,7 +172,7 @@ def _with_maps(plan: Plan, wanted: Sequence[str] | None) -> tuple[LayerNode, ...
     if wanted is not None and len(chosen) < len(plan.layers):
         flat = next(layer for layer in plan.layers if layer not in chosen)
         raise AddressError(
-            f"layer {flat.address} has no map of rows and columns, so its units have no place on an image; name the "
-            "others alone (layers=, --layers)"
+            f"layer {flat.address} has no map of rows and columns, so its units have no place on an image; name "
+            "layers that have one"
         )
     return chosen
