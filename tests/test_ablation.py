@@ -433,7 +433,7 @@ def test_the_figure_has_a_red_cell_where_a_class_is_lost(dissected: tuple[Networ
 def test_the_command(tmp_path: Path) -> None:
     words = ["ablate", "digits:lenet5", "digits:test", "--limit", "40", "--figure", str(tmp_path / "figure.png")]
     runner = CliRunner()
-    asked = runner.invoke(main, [*words, "--units", "c3:7,c3:2", "--units", "c3:3", "--json"])
+    asked = runner.invoke(main, [*words, "--units", "c3:7, c3:2,", "--units", "c3:3", "--json"])
     assert asked.exit_code == 0, asked.output
     told = json.loads(asked.stdout)
     assert {row["name"] for row in told["rows"]} == {"c3:7", "c3:2", "c3:3"}

@@ -11,6 +11,7 @@ from convscope.cli.common import (
     batch_option,
     json_option,
     limit_option,
+    listed,
     load_network,
     model_options,
     print_json,
@@ -77,7 +78,7 @@ def ablate(
 
     Only what comes after the layer is run again for each unit. --json has the changes of every class.
     """
-    units = [name for each in chosen for name in each.split(",") if name]
+    units = listed("--units", chosen)
     if (layer is None) == (not units):
         raise click.UsageError("give --layer for all units of a layer, or --units for some")
     if by == "concept" and dissection is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from convscope.cli.agreement import agreement
-from convscope.cli.common import json_option, print_json, print_rows, progress_bar, top_units
+from convscope.cli.common import json_option, listed, print_json, print_rows, progress_bar, top_units
 from convscope.cli.figures import place
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def tasks(atlas: Path, chosen: tuple[str, ...], units: int | None, output: Path,
     from convscope.render.tasks import SHOWN, write_tasks
     from convscope.report.selection import select
 
-    layers = [name for each in chosen for name in each.split(",") if name]
-    if chosen and not layers:
-        raise click.UsageError("--layers names no layer")
+    layers = listed("--layers", chosen)
     opened = convscope.Atlas.open(atlas)
     asked = [shown.layer[unit] for shown in select(opened, layers or None, units) for unit in shown.units]
     with progress_bar("units") as bar:

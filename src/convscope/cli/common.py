@@ -123,6 +123,14 @@ def spread(option: str, given: Sequence[Value], count: int, what: str) -> list[V
     return list(given) if len(given) == count else [given[0] if given else None] * count
 
 
+def listed(option: str, given: Sequence[str]) -> list[str]:
+    """The names that an option was given, in one or several lists with commas."""
+    names = [name.strip() for each in given for name in each.split(",") if name.strip()]
+    if given and not names:
+        raise click.UsageError(f"{option} names no {option.strip('-').removesuffix('s')}")
+    return names
+
+
 def top_units(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """The number of such as top:500."""
     if value is None:

@@ -11,6 +11,7 @@ from convscope.cli.common import (
     batch_option,
     json_option,
     limit_option,
+    listed,
     load_network,
     model_options,
     print_json,
@@ -73,9 +74,7 @@ def dissect(
     A unit detects the concept that its mask, where its map is highest, overlaps most: above an IoU of 0.04. A
     dissection that is stopped or killed goes on where it was when the same command is given again.
     """
-    layers = [name for each in chosen for name in each.split(",") if name]
-    if chosen and not layers:
-        raise click.UsageError("--layers names no layer")
+    layers = listed("--layers", chosen)
     import convscope
 
     network = load_network(model, arch, preprocess, device)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from convscope.cli.columns import columns
-from convscope.cli.common import json_option
+from convscope.cli.common import json_option, listed
 from convscope.cli.detectors import concepts, detectors, networks, tokens
 from convscope.cli.fields import figure_fields
 from convscope.cli.figures import figure_option, finish
@@ -37,9 +37,7 @@ def figure() -> None:
 def tour(atlas: Path, output: Path, chosen: tuple[str, ...], units: int | None, as_json: bool) -> None:
     """Draw a tour through the layers of an ATLAS: of some units of each the nine best patches, and beside them what of
     these excites the unit (Zeiler and Fergus 2014, figure 2)."""
-    layers = [name for each in chosen for name in each.split(",") if name]
-    if chosen and not layers:
-        raise click.UsageError("--layers names no layer")
+    layers = listed("--layers", chosen)
     import convscope
     from convscope.render.figures.tour import draw
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from convscope.cli.common import json_option, print_json, report_pages, top_units
+from convscope.cli.common import json_option, listed, print_json, report_pages, top_units
 
 
 @click.command()
@@ -28,9 +28,7 @@ def report(atlas: Path, output: Path, chosen: tuple[str, ...], units: int | None
     import convscope
 
     opened = convscope.Atlas.open(atlas)
-    layers = [name for each in chosen for name in each.split(",") if name]
-    if chosen and not layers:
-        raise click.UsageError("--layers names no layer")
+    layers = listed("--layers", chosen)
     page = report_pages(opened, output, show, layers or None, units)
     if as_json:
         files = [path for path in output.rglob("*") if path.is_file()]

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from convscope.cli.common import batch_option, json_option, limit_option, load_network, model_options
+from convscope.cli.common import batch_option, json_option, limit_option, listed, load_network, model_options
 from convscope.cli.results import print_atlas, print_part, timed
 
 
@@ -97,9 +97,7 @@ def scan(
         raise click.UsageError("--workers are processes on this machine, and --cluster has its own: give one of them")
     if show and pages is None:
         raise click.UsageError("--open shows a report: give --report DIR as well")
-    layers = [name for each in chosen for name in each.split(",") if name]
-    if chosen and not layers:
-        raise click.UsageError("--layers names no layer")
+    layers = listed("--layers", chosen)
     import convscope
     from convscope.report import check_folder
     from convscope.scanner import scan_part
