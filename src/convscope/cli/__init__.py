@@ -81,14 +81,17 @@ def main() -> None:
     """A microscope for convolutional networks.
 
     \b
-    MODEL   a checkpoint (.safetensors, .pt, .pth, .ckpt) with --arch, an embedded network
-            (diorama:objects, diorama:objects-fc, diorama:scenes, digits:lenet5),
-            torchvision:resnet50@IMAGENET1K_V2 or timm:resnet18@a1_in1k (without @ the weights are random),
-            an architecture of the zoo with random weights (vgg16, alexnet:head=gap,width=0.5; `convscope zoo` lists
-            them), or package.module:factory
-    IMAGES  a folder (with labels.csv or class subfolders, or without), a .csv, .npy or .npz file,
-            Parquet, hub:NAME/SPLIT, digits:train, digits:test, digits:all,
-            or the embedded world: diorama:objects/test, diorama:scenes/val and so on
+    MODEL     a checkpoint (.safetensors, .pt, .pth, .ckpt) with --arch, an embedded network
+              (diorama:objects, diorama:objects-fc, diorama:scenes, digits:lenet5),
+              torchvision:resnet50@IMAGENET1K_V2 or timm:resnet18@a1_in1k (without @ the weights are random),
+              an architecture of the zoo with random weights (vgg16, alexnet:head=gap,width=0.5;
+              `convscope zoo` lists them), or package.module:factory
+    IMAGES    a folder (with labels.csv or class subfolders, or without), a .csv, .npy or .npz file,
+              Parquet, hub:NAME/SPLIT, digits:train, digits:test, digits:all,
+              or the embedded world: diorama:objects/test, diorama:scenes/val and so on
+    CONCEPTS  images whose pixels are labelled: the embedded world, a folder of masks, Broden, ADE20K, COCO,
+              colours:IMAGES, or of such a set only:object,part:CONCEPTS and shuffled:SEED:CONCEPTS
+    ATLAS     the folder that `convscope scan` makes; dissections and measured fields are put into it
     """
 
 
