@@ -347,6 +347,8 @@ def test_json_is_plain_and_a_class_without_images_has_nothing(dissected: tuple[N
     assert alone["rows"][0]["iou"] is None
     single = ablate(network, Arrays(concepts.images.images[:1], [0]), "0:1")  # of one image no interval is known
     json.dumps(single.to_json(), allow_nan=False)
+    assert (found.tested(), ablate(network, one, "0:1").tested(), single.tested("evidence")) == (6, 1, 0)
+    assert "of 1 changes of classes" in " ".join(text.get_text() for text in draw(single).figure.texts)
     draw(single, "evidence")
     assert found.count == 11
 
@@ -428,6 +430,18 @@ def test_the_figure_has_a_red_cell_where_a_class_is_lost(dissected: tuple[Networ
         texts = [text.get_text() for text in figure.texts]
         assert {"cats", "cat", "nothing", "random units (median)"} <= {*texts}
         assert "Of 5 labelled as a class, 5 hurt this class most" in " ".join(texts)
+
+
+def test_units_of_layers_with_long_names_are_told_apart(tmp_path: Path) -> None:
+    network, concepts = decided()
+    module = nn.Sequential()
+    for name, child in zip(("longer_than_there_is_room", *"abcd"), network.module, strict=True):
+        module.add_module(name, child)
+    long = convscope.wrap(module, preprocess=network.preprocess, classes=NAMES)
+    atlas = convscope.dissect(long, concepts, tmp_path, quantile=0.1)
+    found = ablate(long, concepts.images, "longer_than_there_is_room", dissection=atlas)
+    ends = {text.get_text()[-2:] for text in draw(found).figure.texts}
+    assert {f":{unit}" for unit in range(5)} <= ends
 
 
 def test_the_command(tmp_path: Path) -> None:

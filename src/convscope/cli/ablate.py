@@ -119,9 +119,9 @@ def _print(found: Ablation, measure: Measure, seconds: float) -> None:
     if len(found.rows) > _ROWS:
         click.echo(f"{len(found.rows) - _ROWS} more are in --json")
     click.echo("random: the median of random units of the layer, as many at a time")
-    marks = found.significant(measure)
+    many = int(found.significant(measure).sum())
     click.echo(
-        f"{int(marks.sum())} of {marks.size} changes of classes are more than chance (false discovery rate 0.05)"
+        f"{many} of {found.tested(measure):,} changes of classes are more than chance (false discovery rate 0.05)"
     )
     if (matches := found.matches(measure)).named:
         click.echo(

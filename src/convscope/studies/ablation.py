@@ -232,10 +232,17 @@ class Ablation:
 
         Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", JRSS B 1995, over all rows and classes.
         """
-        ps = np.stack([row.effect(measure).ps for row in self.rows])
+        ps = self._ps(measure)
         known, found = ~np.isnan(ps), np.zeros(ps.shape, bool)
         found[known] = false_discovery_control(ps[known]) <= LEVEL
         return found
+
+    def tested(self, measure: Measure = "accuracy") -> int:
+        """Among how many changes these are: a class without images has none."""
+        return int(np.count_nonzero(~np.isnan(self._ps(measure))))
+
+    def _ps(self, measure: Measure) -> Floats:
+        return np.stack([row.effect(measure).ps for row in self.rows])
 
     def class_of(self, concept: Concept | None) -> int | None:
         """The class that is called like a concept."""

@@ -21,6 +21,7 @@ from convscope.render.figures.sheet import (
     WIDTH,
     Sheet,
     caption_height,
+    ending,
     shortened,
     styled,
     text_width,
@@ -55,7 +56,7 @@ def draw(found: Ablation, measure: Measure = "accuracy") -> Sheet:
     bottom = top + _CELL * (len(rows) + 2) + _FOOT
     captions = _captions(found, rows, columns, measure)
     sheet = Sheet(bottom + caption_height(captions))
-    sheet.text(0, 0, _title(found), LARGE, weight="bold")
+    sheet.text(0, 0, shortened(_title(found), WIDTH, LARGE), LARGE, weight="bold")
     for place, name in enumerate(names):
         x = _LEFT + (place + 0.5) * width
         sheet.text(x, top - 12, name, SMALL, ha="center", va="bottom", rotation=90)
@@ -100,7 +101,8 @@ def _name(sheet: Sheet, row: Ablated, y: float) -> None:
         row.name if row.label is None or row.name != row.label.name else f"{len(row.units)} unit" + "s" * (not single)
     )
     called = "" if row.label is None else row.label.name
-    sheet.text(0, middle, shortened(what, 170, SMALL), SMALL, va="center", color=GREY if called else INK)
+    room = 170 if called else _LEFT - 14
+    sheet.text(0, middle, ending(what, room, SMALL), SMALL, va="center", color=GREY if called else INK)
     if row.label is None:
         return
     canvas = sheet.canvas(185, y, 20, _CELL)
@@ -197,12 +199,12 @@ def _captions(found: Ablation, rows: Sequence[Ablated], columns: Sequence[int], 
     shown = "" if len(rows) == len(found.rows) else f" The {len(rows)} of {len(found.rows)} that do most damage."
     shown += "" if len(columns) == np.count_nonzero(rows[0].images) else f" {len(columns)} of the classes."
     together = "units of one concept together" if any(len(row.units) > 1 for row in rows) else "one unit"
-    marks = found.significant(measure)
+    many = int(found.significant(measure).sum())
     texts = [
         f"How setting {together} changes {what}: red is lost, blue won; the colour goes by the square root. "
         f"{found.count} images, of which the whole network has {percent(found.accuracy)} right.{shown} At the right "
         "the change over all images with its 95 % interval; the upright mark is the median of random units of the "
-        f"layer, as many at a time. {int(marks.sum())} of {marks.size} changes of classes are more than chance (false "
+        f"layer, as many at a time. {many} of {found.tested(measure):,} changes of classes are more than chance (false "
         "discovery rate 0.05)."
     ]
     matches = found.matches(measure)

@@ -15,6 +15,7 @@ from convscope.render.figures.sheet import (
     WIDTH,
     Sheet,
     caption_height,
+    ending,
     line_height,
     shortened,
     text_width,
@@ -82,7 +83,9 @@ class _Part:
                 self._layer(sheet, row, self.left + place * self.step, top, place == 0)
 
     def _layer(self, sheet: Sheet, row: Row, x: float, y: float, first: bool) -> None:
-        sheet.text(x, y, shortened(f"{row.layer}, {row.both} units", self.step - 20, SMALL), SMALL, weight="bold")
+        counted = f", {row.both} units"
+        room = 0.9 * (self.step - 20) - text_width(counted, SMALL)  # bold letters are wider
+        sheet.text(x, y, ending(row.layer, room, SMALL) + counted, SMALL, weight="bold")
         top = y + line_height(SMALL) + self.names
         for place, name in enumerate(self.columns):
             middle = x + (place + 0.5) * self.cell

@@ -21,6 +21,7 @@ from convscope.render.figures.sheet import (
     WIDTH,
     Sheet,
     caption_height,
+    ending,
     shortened,
     styled,
     text_width,
@@ -141,7 +142,7 @@ def _are_slanted(panel: Panel, width: float) -> bool:
 def _name(axes: Axes, panel: Panel, slanted: bool) -> None:
     places = _named(panel)
     counts = [panel.layers[place].counts for place in places]
-    names = [shortened(each.layer[::-1], 230, SMALL)[::-1] for each in counts]  # they differ at their ends
+    names = [ending(each.layer, 230, SMALL) for each in counts]
     if slanted:
         axes.set_xticks(places, names, rotation=55, ha="right", rotation_mode="anchor")
         return

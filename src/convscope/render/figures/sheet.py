@@ -201,6 +201,11 @@ def shortened(text: str, width: float, size: float) -> str:
     return text.rstrip() + "…"
 
 
+def ending(text: str, width: float, size: float) -> str:
+    """The same with the end left in: addresses of layers and units differ there."""
+    return shortened(text[::-1], width, size)[::-1]
+
+
 def caption_height(captions: Sequence[str], width: float = WIDTH, size: float = NORMAL) -> int:
     """The height of paragraphs below each other, px."""
     many = sum(len(lines(text, width, size)) for text in captions) + (len(captions) - 1) / 3
