@@ -298,6 +298,7 @@ def test_a_class_that_rests_on_one_unit_is_lost_with_it(dissected: tuple[Network
         assert row.accuracy.ps[own] == pytest.approx(2 * 0.5 ** SIZES[own])
         assert row.label is not None
         assert found.class_of(row.label) == own
+    assert found.class_of(Concept(1, "lamps-s", "scene")) == NAMES.index("lamp")  # as Broden writes a scene
     assert found.runs == 30
     assert found.pairs == 5 * 33
     assert vars(found.matches()) == {"named": 5, "hit": 5, "chance": 1.0}

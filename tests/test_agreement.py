@@ -26,6 +26,7 @@ from convscope.errors import AnnotationError, AtlasError
 from convscope.render.figures.agreement import draw
 from convscope.studies.agreement import ALL, Label, Labels, compare, of_dissection, open_labels
 from dissecting import planted
+from hand_made import hand_made, pixels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -170,6 +171,13 @@ def test_a_dissection_labels_its_detectors(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "said.csv").write_text("unit,label,category\n0:0,Cars,object\n0:1,,\n0:2,sky,region\n")
     row = compare(open_labels(tmp_path / "atlas"), open_labels(tmp_path / "said.csv")).rows[-1]
     assert (row.first, row.second, row.both, row.name.share) == (2, 2, 1, 1)
+
+
+def test_what_broden_marks_as_a_scene_or_colour_is_its_word(tmp_path: Path) -> None:
+    named = [("street-s", "scene"), ("red-c", "colour"), ("catch-s", "object")]
+    ious = {unit: {name: 0.2} for unit, (name, _) in enumerate(named)}
+    found = of_dissection(hand_made(tmp_path, named, {"conv": 3}, pixels(ious, named, 3), job={"network": "x"}))
+    assert [label.name for (label,) in found.units.values()] == ["street", "red", "catch-s"]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ class Concept:
     name: str
     category: str
 
+    @property
+    def word(self) -> str:
+        """The name as people say it: Broden calls the scene street `street-s`, and the colour red `red-c`."""
+        return self.name.removesuffix({"scene": "-s", "colour": "-c"}.get(self.category, ""))
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:

@@ -247,7 +247,7 @@ class Ablation:
     def class_of(self, concept: Concept | None) -> int | None:
         """The class that is called like a concept."""
         names = [plain(name.partition(",")[0]) for name in self.classes]
-        return names.index(plain(concept.name)) if concept is not None and plain(concept.name) in names else None
+        return names.index(plain(concept.word)) if concept is not None and plain(concept.word) in names else None
 
     def matches(self, measure: Measure = "accuracy") -> Matches:
         """How many rows that are labelled like a class hurt just this class most."""

@@ -104,7 +104,7 @@ def open_labels(path: str | Path) -> Labels:
 def of_dissection(dissection: Dissection, name: str = "dissection") -> Labels:
     """The labels of all detectors: units with an IoU above 0.04."""
     units = {
-        str(unit.address): (Label(unit.label.name, unit.label.category),)
+        str(unit.address): (Label(unit.label.word, unit.label.category),)
         for unit in dissection.units
         if unit.label is not None and unit.iou > CUT
     }
