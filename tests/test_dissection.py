@@ -139,6 +139,15 @@ def check_counts(layer: Any) -> None:
         assert counts.unique_in_categories == sum(unique for _, unique in counts.by_category.values())
 
 
+def test_a_single_image_has_no_control(tmp_path: Path) -> None:
+    maps = np.zeros((1, 1, 8, 8), np.int32)
+    maps[:, :, :4, :4] = 1
+    found = dissect(*planted(maps, [("thing", "object")], [Labels(maps[0])]), tmp_path, quantile=0.25)
+    assert found.layers[0].iou == 1
+    assert found.layers[0].control == 0
+    assert (found.counts["0"].detectors, found.counts["0"].false_detectors) == (1, 0)
+
+
 def test_the_control_has_every_image_with_the_labels_of_another(tmp_path: Path) -> None:
     """Stretched over it: the label maps of some images are half as large, and those of one image may meet either."""
     nets = Nets()

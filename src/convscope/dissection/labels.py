@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,11 +96,11 @@ def local(task: Task, labels: Labels, picture: tuple[int, int]) -> Local:
 
 
 def _of_stranger(task: Task, image: int, picture: tuple[int, int]) -> Local:
-    """The labels of the image's stranger, stretched over the image; none where they cannot be read."""
-    try:
-        labels = task.concepts.labels(task.strangers[image])
-    except UnreadableImage:
-        labels = Labels(np.zeros((0, 1, 1), np.int32))
+    """The labels of the image's stranger, stretched over the image; none if it has none, or they cannot be read."""
+    labels, stranger = Labels(np.zeros((0, 1, 1), np.int32)), task.strangers[image]
+    if stranger != image:
+        with suppress(UnreadableImage):
+            labels = task.concepts.labels(stranger)
     return local(task, labels, picture)
 
 

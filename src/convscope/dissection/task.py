@@ -139,7 +139,10 @@ class Task(Plan):
 
     @functools.cached_property
     def strangers(self) -> dict[int, int]:
-        """For every image the one whose labels it is given as a control: all in one ring, in an order of chance."""
+        """For every image the one whose labels it is given as a control: all in one ring, in an order of chance.
+
+        A single image has only itself, and no control.
+        """
         ring = np.array(self.ids)[np.random.default_rng(0).permutation(len(self.ids))].tolist()
         return dict(zip(ring, [*ring[1:], ring[0]], strict=True))
 
