@@ -45,6 +45,7 @@ def hand_made(
     replicates: tuple[NDArray[Any], NDArray[Any]] | None = None,
     network: str = "planted",
     job: Mapping[str, Any] | None = None,
+    remark: str | None = None,
 ) -> Dissection:
     """A dissection as `convscope.dissect` leaves it, with these counts of pixels; without `control` no false detectors.
 
@@ -68,6 +69,7 @@ def hand_made(
     asked = {"quantile": 0.005, "threshold": "exact", "upsampling": "anchored", "at": "response", "concepts": "planted"}
     run = {
         "format": "convscope-dissection", "version": 1, "network": network, "images": 12, "skipped": [],
+        "remark": remark,
         "job": asked | dict(job or {}), "share": 0.005, "categories": list(CATEGORIES),
         "layers": [{"address": address, "units": many} for address, many in layers.items()],
         "concepts": [list(each) for each in concepts],

@@ -392,13 +392,14 @@ def test_a_name_is_told_from_options_and_paths(tmp_path: Path) -> None:
 
 
 def test_conditions_on_the_command_line(tmp_path: Path) -> None:
-    one_layer(tmp_path / "first")
-    one_layer(tmp_path / "second", {0: {"dots": 0.2}})
+    one_layer(tmp_path / "first", remark="a mask is missing")
+    one_layer(tmp_path / "second", {0: {"dots": 0.2}}, remark="a mask is missing")
     words = ["conditions", f"long={tmp_path / 'first'}", f"short={tmp_path / 'second'}"]
     figure = tmp_path / "figure.png"
     said = run(*words, "--figure", figure).stdout
     assert said.index("long") < said.index("5 (0–0)") < said.index("short")
     assert figure.exists()
+    assert run(*words).stderr == "note: a mask is missing\n"
     plain = json.loads(run(*words, "--json").stdout)
     assert [(each["condition"], each["networks"][0]["unique"]) for each in plain["conditions"]] == [
         ("long", 5), ("short", 1)

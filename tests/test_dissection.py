@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from click.testing import CliRunner
@@ -603,3 +604,18 @@ def test_the_command_says_the_same_as_the_folder(tmp_path: Path) -> None:
     assert f"{found.counts['conv5'].detectors}" in table.stdout
     assert "too large to be detected" in table.stdout
     assert CliRunner().invoke(main, [*arguments, "--quantile", "0.02"]).exit_code == 1
+
+
+def test_commands_say_what_must_be_known_of_the_concepts(tmp_path: Path) -> None:
+    (tmp_path / "set" / "images").mkdir(parents=True)
+    (tmp_path / "set" / "concepts.csv").write_text("number,name,category\n1,thing,object\n2,bit,part\n")
+    grey = PIL.Image.new("L", (32, 32), 1)
+    for name, category in (("a", "object"), ("b", "part")):
+        (tmp_path / "set" / "masks" / category).mkdir(parents=True)
+        grey.save(tmp_path / "set" / "images" / f"{name}.png")
+        grey.save(tmp_path / "set" / "masks" / category / f"{name}.png")
+    for command, layer in (("dissect", "--layers"), ("rotation", "--layer")):
+        words = [command, "digits:lenet5", str(tmp_path / "set"), layer, "c1", "-o", str(tmp_path / "out")]
+        done = CliRunner().invoke(main, words)
+        assert "note: 1 of 2 images have no label map in masks/object, such as images/b.png" in done.stderr
+        assert "such as images/b.png" in json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)["remark"]

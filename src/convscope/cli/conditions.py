@@ -78,6 +78,9 @@ def conditions(
         from convscope.render.figures.conditions import draw
 
         draw(found, images).save(figure)
+    for remark in dict.fromkeys(one.dissection.run["remark"] for each in found for one in each.networks):
+        if remark:
+            click.echo(f"note: {remark}", err=True)
     if as_json:
         drawn = {} if figure is None else {"figure": str(figure)}
         print_json({"conditions": [each.to_json() for each in found]} | drawn)

@@ -109,5 +109,7 @@ def _print(found: Dissection, seconds: float) -> None:
         names = ", ".join(f"{each.concept.name} ({each.cap:.3f})" for each in large[:_NAMED])
         more = f" and {len(large) - _NAMED} more" if len(large) > _NAMED else ""
         click.echo(f"too large to be detected (about the highest IoU that they can have): {names}{more}")
+    if found.run["remark"]:
+        click.echo(f"note: {found.run['remark']}", err=True)
     print_skipped(found.run["skipped"], "run.json")
     click.echo(f"dissection: {found.path}")

@@ -117,5 +117,7 @@ def _print(found: Rotation, seconds: float) -> None:
         "unique: different labels of detectors, and what other images would give; false: with the labels of other"
     )
     click.echo("images; at: unique ones with an IoU above; mean IoU: of every unit with its best concept")
+    if run["remark"]:
+        click.echo(f"note: {run['remark']}", err=True)
     print_skipped(run["skipped"], "run.json")
     click.echo(f"rotation: {found.dissection.path}")

@@ -307,6 +307,7 @@ class Dissection:
             "concepts": self.run["job"]["concepts"],
             "images": self.run["images"],
             "skipped": self.run["skipped"],
+            "remark": self.run["remark"],
             "quantile": self.run["job"]["quantile"],
             "layers": [counts.to_json() for counts in self.counts.values()],
             "units": [unit.to_json() for unit in self.units],

@@ -174,6 +174,7 @@ class Rotation:
             "concepts": run["job"]["concepts"],
             "images": run["images"],
             "skipped": run["skipped"],
+            "remark": run["remark"],
             "quantile": run["job"]["quantile"],
             "layer": self.layer,
             "rows": rows,
