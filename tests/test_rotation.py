@@ -29,9 +29,10 @@ from convscope.errors import AddressError, AtlasError, ImagesError
 from convscope.images import Arrays
 from convscope.network import Network, wrap
 from convscope.preprocess import Preprocess
+from convscope.studies import detectors
 from convscope.studies import directions as study
 from convscope.studies.directions import TOP, Group, directions, random_directions
-from convscope.studies.rotation import Powers, Rotation, random_rotation, rotate, unique_labels
+from convscope.studies.rotation import Powers, Rotation, random_rotation, rotate
 from dissecting import Planted, planted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -180,7 +181,7 @@ def test_detectors_vanish_as_axes_that_are_concepts_turn(world: tuple[Network, P
         assert unique[3] >= unique[4] >= unique[5] > 0
         assert max(unique[5:]) < UNITS / 2
         assert found.random(seed).counts(0.4).unique < UNITS / 2
-    assert unique_labels(found.rotated(0), 0.4)["object"] == UNITS
+    assert detectors.count(found.dissection, found.rotated(0).address, 0.4).by_label["object"] == (UNITS, UNITS)
 
 
 def test_concepts_that_exclude_each_other_survive_every_rotation(tmp_path: Path) -> None:
@@ -439,7 +440,8 @@ def test_the_command_says_what_the_study_finds(tmp_path: Path) -> None:
     assert [(row["power"], row["seed"]) for row in rows] == [
         (power, seed) for seed in (0, 1) for power in (*(i / 10 for i in range(11)), None)
     ]
-    assert rows[15]["unique"] == found.rotated(0.3, 1).counts().unique == sum(rows[15]["unique_labels"].values())
+    assert rows[15]["unique"] == found.rotated(0.3, 1).counts().unique
+    assert rows[15]["unique"] == sum(unique for _, unique in rows[15]["by_label"].values())
     assert rows[-1]["unique"] == found.random(1).counts().unique
     assert width(figure) == 2118
     text = run(*arguments, str(tmp_path / "there"), "--seeds", "2").stdout  # from what is there

@@ -89,7 +89,7 @@ def rotation(
 
 
 def _print(found: Rotation, seconds: float) -> None:
-    from convscope.studies.rotation import CUTS
+    from convscope.studies.detectors import CUTS
 
     rows = []
     for row in found.to_json()["rows"]:

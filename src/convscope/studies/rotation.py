@@ -25,18 +25,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import schur
 
-from convscope.concepts import CATEGORIES, ConceptSet, open_concepts
+from convscope.concepts import ConceptSet, open_concepts
 from convscope.dissection import DissectedLayer, Dissection
 from convscope.dissection.run import carry_out, check_atlas
-from convscope.dissection.section import CUT
 from convscope.dissection.task import Task
 from convscope.errors import AddressError, AtlasError
 from convscope.network import Network
 from convscope.scanner.progress import Report
+from convscope.studies.detectors import CUTS, count
 from convscope.studies.directions import random_directions
 
 FOLDER = "rotation"
-CUTS = (CUT, 0.1, 0.15)  # the paper's, and where fewer pass by chance
 POWERS = tuple(tenth / 10 for tenth in range(11))
 
 Floats = NDArray[np.float64]
@@ -164,7 +163,7 @@ class Rotation:
         """Plain values: what each power and the random directions count."""
         run = self.dissection.run
         rows = [
-            {"power": power, "seed": seed, **_counted(layer)}
+            {"power": power, "seed": seed, **self._counted(layer)}
             for seed in range(self.seeds)
             for power, layer in [*((each, self.rotated(each, seed)) for each in self.powers), (None, self.random(seed))]
         ]
@@ -180,19 +179,11 @@ class Rotation:
             "rows": rows,
         }
 
-
-def _counted(layer: DissectedLayer) -> dict[str, Any]:
-    return layer.counts().to_json() | {
-        "unique_labels": unique_labels(layer),
-        "unique_at": {f"{cut:g}": layer.counts(cut).unique for cut in CUTS},
-        "mean_iou": float(layer.iou.max(1).mean()),
-    }
-
-
-def unique_labels(layer: DissectedLayer, cut: float = CUT) -> dict[str, int]:
-    """The different labels of detectors by category: together they are the layer's unique detectors."""
-    labels = {unit.label for unit in layer if unit.iou > cut and unit.label is not None}
-    return {category: sum(label.category == category for label in labels) for category in CATEGORIES}
+    def _counted(self, layer: DissectedLayer) -> dict[str, Any]:
+        return count(self.dissection, layer.address).to_json() | {
+            "unique_at": {f"{cut:g}": layer.counts(cut).unique for cut in CUTS},
+            "mean_iou": float(layer.iou.max(1).mean()),
+        }
 
 
 def rotate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -27,7 +29,8 @@ from convscope.render.figures.sheet import (
     text_width,
 )
 from convscope.render.text import percent
-from convscope.studies.rotation import CUTS, Rotation, unique_labels
+from convscope.studies.detectors import CUTS, Detectors, count
+from convscope.studies.rotation import Rotation
 
 _TOP, _HEIGHT, _LEFT, _WIDE, _NARROW = 170, 480, 90, 1120, 640  # px
 _APART = 1.6  # of the random directions from the last power, in steps of powers
@@ -48,13 +51,14 @@ def draw(found: Rotation) -> Sheet:
     sheet = Sheet(end + caption_height(captions))
     title = f"{found.layer} of {run['network']} as its axes are rotated"
     sheet.text(0, 0, shortened(title, WIDTH, LARGE), LARGE, weight="bold")
-    _key(sheet, columns)
+    counted = [[count(found.dissection, layer.address) for layer in layers] for _, layers in columns]
+    _key(sheet, counted)
     counts = sheet.chart(_LEFT, _TOP, _WIDE, _HEIGHT, "power of the rotation", "")
     higher = sheet.chart(WIDTH - _NARROW, _TOP, _NARROW, _HEIGHT, "power of the rotation", "")
     sheet.text(0, _TOP - 56, "a   unique detectors", NORMAL)
     _title_of_cuts(sheet, WIDTH - _NARROW - 90, _TOP - 56)
     with styled():
-        _bars(counts, columns)
+        _bars(counts, [place for place, _ in columns], counted)
         _lines(higher, columns)
         _places(counts, columns, [*(f"{power:g}" for power in found.powers), "random\ndirections"])
         every_other = [f"{power:g}" if i % 2 == 0 else "" for i, power in enumerate(found.powers)]
@@ -63,12 +67,12 @@ def draw(found: Rotation) -> Sheet:
     return sheet
 
 
-def _key(sheet: Sheet, columns: Columns) -> None:
+def _key(sheet: Sheet, counted: Sequence[Sequence[Detectors]]) -> None:
     """What the colours are, of the categories that occur."""
     canvas, x = sheet.canvas(0, 58, WIDTH, 40), 0.0
-    labels = [unique_labels(layer) for _, layers in columns for layer in layers]
+    labels = [each.by_label for seeds in counted for each in seeds]
     for category, colour in COLOURS.items():
-        if any(each[category] for each in labels):
+        if any(each[category][1] for each in labels):
             canvas.add_patch(Rectangle((x, 8), 24, 24, color=colour, linewidth=0))
             sheet.text(x + 34, 78, category, SMALL, va="center_baseline")
             x += 34 + text_width(category, SMALL) + 40
@@ -87,16 +91,15 @@ def _title_of_cuts(sheet: Sheet, x: float, y: float) -> None:
         x += text_width(text, NORMAL) + 14
 
 
-def _bars(axes: Axes, columns: Columns) -> None:
+def _bars(axes: Axes, places: Sequence[float], counted: Sequence[Sequence[Detectors]]) -> None:
     """The different labels of detectors by category, their interval, and what chance alone gives."""
-    places = np.array([place for place, _ in columns])
-    below = np.zeros(len(columns))
+    below = np.zeros(len(places))
     for category, colour in COLOURS.items():
-        heights = np.array([np.mean([unique_labels(each)[category] for each in layers]) for _, layers in columns])
+        heights = np.array([np.mean([each.by_label[category][1] for each in seeds]) for seeds in counted])
         axes.bar(places, heights, 0.72, below, color=colour, linewidth=0)
         below += heights
-    for place, layers in columns:
-        counts = [layer.counts() for layer in layers]
+    for place, seeds in zip(places, counted, strict=True):
+        counts = [each.counts for each in seeds]
         low, high = np.mean([each.unique_interval for each in counts], 0)
         axes.plot([place, place], [low, high], color=INK, linewidth=0.7)
         false = np.mean([each.false_unique for each in counts])
