@@ -93,3 +93,24 @@ class ConceptSet(ABC):
         text = [self.images.signature(start, stop), self.state(start, stop)]
         text += [f"{concept.number}\0{concept.name}\0{concept.category}" for concept in self.concepts]
         return hashlib.sha256("\0".join(text).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Derived(ConceptSet):
+    """The images of another set, `base`, with other labels."""
+
+    base: ConceptSet
+
+    @property
+    def images(self) -> ImageSet:  # type: ignore[override]
+        """Those of the base."""
+        return self.base.images
+
+    @property
+    def remark(self) -> str | None:  # type: ignore[override]
+        """That of the base."""
+        return self.base.remark
+
+    def state(self, start: int, stop: int) -> str:
+        """See `ConceptSet.state`."""
+        return self.base.state(start, stop)

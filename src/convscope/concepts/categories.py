@@ -9,32 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.concepts.base import CATEGORIES, Concept, ConceptSet, Labels
+from convscope.concepts.base import CATEGORIES, Concept, ConceptSet, Derived, Labels
 from convscope.errors import ImagesError
-from convscope.images import ImageSet
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen(ConceptSet):
+class Chosen(Derived):
     """All images of a set with what is left of their labels; the concepts are numbered anew, in the same order."""
 
-    base: ConceptSet
     categories: tuple[str, ...]
 
     @property
     def spec(self) -> str:  # type: ignore[override]
         """See `ConceptSet`."""
         return f"only:{','.join(self.categories)}:{self.base.spec}"
-
-    @property
-    def images(self) -> ImageSet:  # type: ignore[override]
-        """Those of the set itself."""
-        return self.base.images
-
-    @property
-    def remark(self) -> str | None:  # type: ignore[override]
-        """That of the set itself."""
-        return self.base.remark
 
     @functools.cached_property
     def concepts(self) -> tuple[Concept, ...]:  # type: ignore[override]
@@ -53,10 +41,6 @@ class Chosen(ConceptSet):
         labels = self.base.labels(index)
         whole = (int(self._table[number]) for number in labels.whole)
         return Labels(self._table[labels.maps], tuple(number for number in whole if number))
-
-    def state(self, start: int, stop: int) -> str:
-        """See `ConceptSet.state`."""
-        return self.base.state(start, stop)
 
 
 def only(concepts: ConceptSet, categories: Sequence[str]) -> ConceptSet:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope.concepts.base import Concept, ConceptSet, Labels
+from convscope.concepts.base import Concept, ConceptSet, Derived, Labels
 from convscope.concepts.colour_names import names_of_pixels
 from convscope.diorama.colours import COLOURS
 from convscope.errors import ImagesError, UnreadableImage
@@ -39,28 +39,16 @@ class Unlabelled(ConceptSet):
 
 
 @dataclass(frozen=True, eq=False)
-class Coloured(ConceptSet):
+class Coloured(Derived):
     """A set with one more label map: the colour of the picture at the middle of each pixel of the other maps.
 
     Where an image has no other label map, there is a colour for each pixel of the picture.
     """
 
-    base: ConceptSet
-
     @property
     def spec(self) -> str:  # type: ignore[override]
         """See `ConceptSet`."""
         return f"colours:{self.base.spec}"
-
-    @property
-    def images(self) -> ImageSet:  # type: ignore[override]
-        """Those of the set itself."""
-        return self.base.images
-
-    @property
-    def remark(self) -> str | None:  # type: ignore[override]
-        """That of the set itself."""
-        return self.base.remark
 
     @functools.cached_property
     def concepts(self) -> tuple[Concept, ...]:  # type: ignore[override]
@@ -75,10 +63,6 @@ class Coloured(ConceptSet):
             picture = picture[np.ix_(*map(_middles, picture.shape[:2], labels.maps.shape[1:]))]
         colours = (names_of_pixels(picture) + len(self.base.concepts) + 1).astype(np.int32)[None]
         return Labels(np.concatenate([labels.maps, colours]) if len(labels.maps) else colours, labels.whole)
-
-    def state(self, start: int, stop: int) -> str:
-        """See `ConceptSet.state`."""
-        return self.base.state(start, stop)
 
 
 def with_colours(concepts: ConceptSet | ImageSet) -> Coloured:

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convscope.concepts.base import Concept, ConceptSet, Labels
+from convscope.concepts.base import Concept, ConceptSet, Derived, Labels
 from convscope.errors import ImagesError
-from convscope.images import ImageSet
 
 
 @dataclass(frozen=True, eq=False)
-class Shuffled(ConceptSet):
+class Shuffled(Derived):
     """Each image has the labels of another one, and each labels are those of one image.
 
     Where pictures differ in size, so do labels: they are stretched over the picture that they are given to.
     """
 
-    base: ConceptSet
     seed: int
 
     @property
@@ -31,19 +29,9 @@ class Shuffled(ConceptSet):
         return f"shuffled:{self.seed}:{self.base.spec}"
 
     @property
-    def images(self) -> ImageSet:  # type: ignore[override]
-        """Those of the set itself."""
-        return self.base.images
-
-    @property
     def concepts(self) -> Sequence[Concept]:  # type: ignore[override]
         """Those of the set itself."""
         return self.base.concepts
-
-    @property
-    def remark(self) -> str | None:  # type: ignore[override]
-        """That of the set itself."""
-        return self.base.remark
 
     @functools.cached_property
     def sources(self) -> NDArray[np.intp]:
