@@ -323,6 +323,16 @@ def test_networks_are_dissected_once_and_stand_by_condition(tmp_path: Path) -> N
         conditions([("wired", network)])
 
 
+def test_conditions_with_other_last_layers_are_compared_with_a_note(tmp_path: Path) -> None:
+    counts, told = pixels(UNITS, KNOWN, 10), list[str]()
+    series = [(name, hand_made(tmp_path / name, KNOWN, {"conv": 10 - many, name: many}, counts))
+              for name, many in (("deep", 1), ("deeper", 2))]  # fmt: skip
+    conditions(series, layer="conv", tell=told.append)
+    assert told == []
+    conditions(series, tell=told.append)
+    assert told == ["different layers are compared, deep, deeper, as each is the last that was dissected"]
+
+
 def test_bars_of_conditions_stand_together(tmp_path: Path) -> None:
     series = [by_chance(tmp_path / f"{seed}", seed) for seed in range(3)]
     found = conditions([("many", series[0]), ("one", series[1]), ("many", series[2])])

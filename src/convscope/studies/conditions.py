@@ -87,11 +87,12 @@ def conditions(
         found.append((name, each))
         for note in check_comparable([found[0], found[-1]]):
             tell(note)
-    names = dict.fromkeys(name for name, _ in found)
-    return tuple(
-        Condition(name, tuple(Trained(each, count(each, layer, cut)) for other, each in found if other == name))
-        for name in names
-    )
+    counted = [(name, Trained(each, count(each, layer, cut))) for name, each in found]
+    compared = dict.fromkeys(each.detectors.counts.layer for _, each in counted)
+    if len(compared) > 1:
+        tell(f"different layers are compared, {', '.join(compared)}, as each is the last that was dissected")
+    names = dict.fromkeys(name for name, _ in counted)
+    return tuple(Condition(name, tuple(each for other, each in counted if other == name)) for name in names)
 
 
 def _folder(network: Network) -> str:
