@@ -10,6 +10,7 @@ import click
 
 from convscope.cli.common import (
     json_option,
+    listed,
     load_network,
     model_options,
     print_json,
@@ -60,11 +61,12 @@ def fields(
 
     A run that is stopped or killed goes on where it was when the same command is given again.
     """
+    layers = listed("--layers", chosen)
     import convscope
 
     found, took = timed(
         lambda bar: convscope.empirical_fields(
-            load_network(model, arch, preprocess, device), atlas, images, layers=_names(chosen), top=top, limit=limit,
+            load_network(model, arch, preprocess, device), atlas, images, layers=layers or None, top=top, limit=limit,
             window=window, stride=stride, threads=threads, progress=bar,
         ),
         "fields",
@@ -89,15 +91,8 @@ def figure_fields(atlas: Path, output: Path, chosen: tuple[str, ...], as_json: b
     from convscope.empirical_field import EmpiricalFields
     from convscope.render.figures.fields import draw
 
-    sheet, shown = draw(EmpiricalFields.open(atlas), _names(chosen))
+    sheet, shown = draw(EmpiricalFields.open(atlas), listed("--layers", chosen) or None)
     finish(sheet, output, {"atlas": str(atlas), "units": shown}, as_json)
-
-
-def _names(chosen: tuple[str, ...]) -> list[str] | None:
-    names = [name for each in chosen for name in each.split(",") if name]
-    if chosen and not names:
-        raise click.UsageError("--layers names no layer")
-    return names or None
 
 
 def _print(found: EmpiricalFields, seconds: float) -> None:
