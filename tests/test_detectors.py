@@ -27,7 +27,7 @@ from convscope.render.figures import detectors as detectors_figure
 from convscope.render.figures import networks as networks_figure
 from convscope.render.figures import tokens as tokens_figure
 from convscope.studies.conditions import conditions
-from convscope.studies.detector_labels import histogram, ranking
+from convscope.studies.detector_labels import ORDER, histogram, ranking
 from convscope.studies.detectors import CUTS, Detectors, check_comparable, count
 from dissecting import planted
 from hand_made import hand_made, pixels
@@ -178,7 +178,7 @@ CATEGORY = {to_hex(colour): category for category, colour in COLOURS.items()}
 
 
 def test_the_colours_are_those_of_the_paper_in_its_order() -> None:
-    assert tuple(COLOURS) == CATEGORIES
+    assert tuple(COLOURS) == ORDER == ("object", "scene", "part", "material", "texture", "colour")
     assert list(COLOURS.values()) == ["#4B4CBF", "#55B05B", "#50BDAC", "#D4CF24", "#F0883B", "#D92E2B"]
 
 
@@ -208,7 +208,7 @@ def test_a_bar_a_concept_as_high_as_its_units(tmp_path: Path) -> None:
 
 
 def test_many_concepts_take_several_rows_and_none_is_left_out(tmp_path: Path) -> None:
-    many = [(f"thing {place}", CATEGORIES[place % 6]) for place in range(100)]
+    many = [(f"thing {place}", ORDER[place % 6]) for place in range(100)]
     units = {unit: {many[unit][0]: 0.05 + unit / 200} for unit in range(100)}
     found = hand_made(tmp_path, many, {"conv": 100}, pixels(units, many, 100))
     sheet = concepts_figure.draw(found.layers[0], 0.04, "net", "12 images")

@@ -194,7 +194,7 @@ def test_every_pair_above_the_cut_is_listed_once(found: Dissection, report: Path
 
 def test_categories_have_colours_in_the_order_of_the_paper() -> None:
     assert set(COLOURS) == set(CATEGORIES)
-    assert list(COLOURS) == ["object", "part", "scene", "material", "texture", "colour"]
+    assert list(COLOURS) == ["object", "scene", "part", "material", "texture", "colour"]
 
 
 def test_concepts_that_nobody_detects_are_listed_apart(report: Path) -> None:

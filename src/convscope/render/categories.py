@@ -2,8 +2,8 @@
 
 COLOURS = {
     "object": "#4B4CBF",
-    "part": "#55B05B",
-    "scene": "#50BDAC",
+    "scene": "#55B05B",
+    "part": "#50BDAC",
     "material": "#D4CF24",
     "texture": "#F0883B",
     "colour": "#D92E2B",

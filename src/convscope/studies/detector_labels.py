@@ -10,9 +10,11 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from convscope.concepts import CATEGORIES, Concept
+from convscope.concepts import Concept
 from convscope.dissection import DissectedLayer, DissectedUnit
 from convscope.dissection.section import CUT
+
+ORDER = ("object", "scene", "part", "material", "texture", "colour")  # of categories in the figures of the paper
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Bar:
 
 def histogram(layer: DissectedLayer, cut: float = CUT) -> tuple[Bar, ...]:
     """The concepts with an IoU above `cut` by category, in it those of most units first, of these the best IoU."""
-    return tuple(sorted(ranking(layer, cut), key=lambda bar: CATEGORIES.index(bar.concept.category)))
+    return tuple(sorted(ranking(layer, cut), key=lambda bar: ORDER.index(bar.concept.category)))
 
 
 def ranking(layer: DissectedLayer, cut: float = CUT) -> tuple[Bar, ...]:
