@@ -30,7 +30,8 @@ from convscope.preprocess import Preprocess
 from convscope.recorder import record
 from convscope.render.figures.ablation import draw
 from convscope.rest import Rest
-from convscope.studies.ablation import CONTROLS, MEASURES, ablate
+from convscope.studies.ablation import CONTROLS, ablate
+from convscope.studies.ablation_effects import MEASURES
 from dissecting import Planted
 from explaining import network_of, state
 from odd_nets import ODD_NETS, Net, OddNet, conv

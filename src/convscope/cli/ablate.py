@@ -22,7 +22,7 @@ from convscope.cli.figures import place
 from convscope.cli.results import timed
 
 if TYPE_CHECKING:
-    from convscope.studies.ablation import Ablated, Ablation, Measure
+    from convscope.studies.ablation_effects import Ablated, Ablation, Measure
 
 _ROWS = 20  # of the table; --json has all
 

@@ -27,7 +27,7 @@ from convscope.render.figures.sheet import (
     text_width,
 )
 from convscope.render.text import percent
-from convscope.studies.ablation import Ablated, Ablation, Measure
+from convscope.studies.ablation_effects import Ablated, Ablation, Measure
 
 ROWS, COLUMNS = 32, 32  # shown at most
 _CELL = 44  # px, the height of a row
