@@ -154,7 +154,7 @@ def test_another_job_is_refused_finished_or_not(
         images = convscope.open_images(image_folder)
     with pytest.raises(AtlasError, match="an atlas of another job"):
         scan(tiny_network, images, tmp_path / "finished", **change)
-    with pytest.raises(AtlasError, match=r"unfinished\.partial: an unfinished scan of another job"):
+    with pytest.raises(AtlasError, match=r"unfinished\.partial: unfinished work on another job"):
         scan(tiny_network, images, tmp_path / "unfinished", **change)
 
 

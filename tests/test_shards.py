@@ -247,7 +247,7 @@ def test_a_damaged_state_is_refused_by_name(tmp_path: Path, kind: str, file: str
     path = store.folder / file
     path.write_bytes(damaged(path.read_bytes())[kind])
     again = store_in(tmp_path)
-    with pytest.raises(AtlasError, match=rf"{file}: damaged .*delete the folder and scan again"), again.opened():
+    with pytest.raises(AtlasError, match=rf"{file}: damaged .*delete the folder and start again"), again.opened():
         again.fold(merge)
 
 

@@ -63,7 +63,7 @@ class ShardState:
             if state._checksum() != about["checksum"]:
                 raise ValueError("its checksum is another one")
         except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise AtlasError(f"{path}: damaged ({error}); delete the folder and scan again") from error
+            raise AtlasError(f"{path}: damaged ({error}); delete the folder and start again") from error
         return state
 
 
@@ -110,11 +110,11 @@ class ShardStore:
             other = dict(json.loads(path.read_text(encoding="utf-8")))
             differing = differences(other, json.loads(self._job))
         except (ValueError, TypeError, RecursionError) as error:
-            raise AtlasError(f"{path}: damaged ({error}); delete the folder and scan again") from error
+            raise AtlasError(f"{path}: damaged ({error}); delete the folder and start again") from error
         if differing:
             raise AtlasError(
-                f"{self.folder}: an unfinished scan of another job ({differing}). "
-                "Run that job to its end, delete the folder, or give another place for the atlas"
+                f"{self.folder}: unfinished work on another job ({differing}). "
+                "Run that job to its end, delete the folder, or give another place"
             )
 
     def _resume(self) -> None:
@@ -125,7 +125,7 @@ class ShardStore:
             state = ShardState.read(path)
             folded = state.meta.get("folded")
             if not folded:
-                raise AtlasError(f"{path}: damaged (it is the state of one shard); delete the folder and scan again")
+                raise AtlasError(f"{path}: damaged (it is the state of one shard); delete the folder and start again")
             if folded == self.keys[: len(folded)]:
                 self._state, self._done, self._written = state, len(folded), len(folded)
             else:  # an image has changed since: begin again
@@ -177,7 +177,7 @@ class ShardStore:
     def _read(self, index: int) -> ShardState:
         state = ShardState.read(self.shard(index))
         if "folded" in state.meta or state.meta.get("shard", self.keys[index]) != self.keys[index]:
-            raise AtlasError(f"{self.shard(index)}: damaged (it is another state); delete the folder and scan again")
+            raise AtlasError(f"{self.shard(index)}: damaged (it is another state); delete the folder and start again")
         return state
 
     def shard(self, index: int) -> Path:
