@@ -74,6 +74,24 @@ def test_importing_and_listing_the_package_does_not_import_torch() -> None:
     assert python("import sys, convscope; convscope.load; print('torch' in sys.modules)") == "True"
 
 
+def test_all_but_the_figures_can_be_imported_without_the_extras() -> None:
+    """What 'make demo' installs has no matplotlib; one import too high up, and a scan ends before it begins."""
+    code = """
+import importlib, pkgutil, sys
+extras = ("matplotlib", "torchvision", "timm", "dask", "distributed", "datasets", "huggingface_hub", "pyarrow")
+sys.modules.update(dict.fromkeys(extras))
+import convscope, convscope.errors
+for found in pkgutil.walk_packages(convscope.__path__, "convscope.", onerror=str):
+    if found.name.startswith("convscope.render.figures."):
+        continue
+    try:
+        importlib.import_module(found.name)
+    except convscope.errors.ConvscopeError as error:
+        print(found.name, "convscope[figures]" in str(error))
+"""
+    assert python(code).splitlines() == ["convscope.render.figures True", "convscope.report.explanations True"]
+
+
 def test_methods_of_attribution_are_there_without_an_import_of_their_own() -> None:
     assert python("import sys, convscope; print('torch' in sys.modules, convscope.attribution.Saliency.name)") == (
         "False saliency"

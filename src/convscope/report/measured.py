@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,9 +18,12 @@ from convscope.errors import AtlasError
 
 _AROUND = 1.3  # what a picture shows, in sides of the field that the architecture gives
 _CELLS = 32  # of a picture, along a side
-_COLOURS = 9  # of the scale from nothing to the peak
 
-PALETTE = [[round(255 * part) for part in colormaps["magma"](place)[:3]] for place in np.linspace(0, 1, _COLOURS)]
+# The scale from nothing to the peak: nine colours of magma, written out, as a report needs no library for figures.
+PALETTE = [
+    [0, 0, 4], [29, 17, 71], [81, 18, 124], [131, 38, 129], [183, 55, 121], [231, 82, 99], [252, 137, 97],
+    [254, 196, 136], [252, 253, 191],
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

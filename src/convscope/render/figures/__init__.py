@@ -2,3 +2,10 @@
 
 ``filters``, ``activations`` and ``unit`` each draw one figure; ``sheet`` is what they draw on.
 """
+
+from convscope.errors import ConvscopeError
+
+try:  # here, as every figure's file is reached through this one
+    import matplotlib  # noqa: F401
+except ImportError as error:
+    raise ConvscopeError(f"figures need Matplotlib ({error}); pip install 'convscope[figures]'") from error

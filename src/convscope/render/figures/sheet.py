@@ -14,22 +14,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
 
-from convscope.errors import ConvscopeError
 from convscope.filters import display
 from convscope.shards import write
-
-try:
-    import matplotlib
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.lines import Line2D
-    from matplotlib.textpath import text_to_path
-except ImportError as error:
-    raise ConvscopeError(f"figures need Matplotlib ({error}); pip install 'convscope[figures]'") from error
 
 DPI = 300
 WIDTH, BORDER = 2070, 24  # px; 175 mm are both columns of a page
